@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` runs the main job on this machine, `make test` sets up and tests.
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint venv clean
+
+venv: $(STAMP)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Only what the main job needs, so that a first look does not wait for test tools.
+$(VENV)/.runtime: requirements.txt requirements-standalone.txt | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-standalone.txt
+	$(PY) -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'ioc_scan.pth').write_text(str(pathlib.Path('lib').resolve()) + chr(10))"
+	touch $@
+
+$(STAMP): $(VENV)/.runtime requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# make demo [REPORT=report.json.gz]
+demo: $(VENV)/.runtime
+	$(PY) -m standalone demo $(if $(REPORT),--report "$(REPORT)")
+
+test: $(STAMP)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PY) -m standalone lint
+
+clean:
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache
