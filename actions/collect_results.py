@@ -1,0 +1,8 @@
+from st2common.runners.base_action import Action
+
+from ioc_scan.service import answer, collection
+
+
+class CollectResultsAction(Action):
+    def run(self, task_id):
+        return answer(self.config, collection.collect_results, task_id=task_id)

@@ -1,0 +1,8 @@
+from st2common.runners.base_action import Action
+
+from ioc_scan.service import answer, collection
+
+
+class ConfirmDispatchAction(Action):
+    def run(self, outbox_ids):
+        return answer(self.config, collection.confirm_dispatch, outbox_ids=outbox_ids)

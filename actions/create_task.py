@@ -1,0 +1,14 @@
+from st2common.runners.base_action import Action
+
+from ioc_scan.service import answer, tasks
+
+
+class CreateTaskAction(Action):
+    def run(self, detection_id, custom_ioc, rule_type):
+        return answer(
+            self.config,
+            tasks.create_task,
+            detection_id=detection_id,
+            custom_ioc=custom_ioc,
+            rule_type=rule_type,
+        )

@@ -1,0 +1,8 @@
+from st2common.runners.base_action import Action
+
+from ioc_scan.service import answer, intake
+
+
+class FetchDetectionAction(Action):
+    def run(self, detection_id):
+        return answer(self.config, intake.fetch_detection, detection_id=detection_id)

@@ -1,0 +1,8 @@
+from st2common.runners.base_action import Action
+
+from ioc_scan.service import answer, outputs
+
+
+class RenderReportAction(Action):
+    def run(self, task_id):
+        return answer(self.config, outputs.render_report, task_id=task_id)

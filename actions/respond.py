@@ -1,0 +1,17 @@
+from st2common.runners.base_action import Action
+
+from ioc_scan.service import answer, responses
+
+
+class RespondAction(Action):
+    def run(self, task_id, match_ids, devices, dry_run, account, chat_user):
+        return answer(
+            self.config,
+            responses.respond,
+            task_id=task_id,
+            match_ids=match_ids,
+            devices=devices,
+            dry_run=dry_run,
+            account=account,
+            chat_user=chat_user,
+        )

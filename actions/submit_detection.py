@@ -1,0 +1,8 @@
+from st2common.runners.base_action import Action
+
+from ioc_scan.service import answer, intake
+
+
+class SubmitDetectionAction(Action):
+    def run(self, payload, source):
+        return answer(self.config, intake.submit_detection, payload=payload, source=source)
