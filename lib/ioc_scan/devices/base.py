@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-#: Ids of jobs and devices become folder names on both sides.
-JOB_ID = re.compile(r"[A-Za-z0-9._-]{1,80}", re.ASCII)
+#: Ids of devices, as those of jobs, become folder names.
 DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 
 #: Where a poll left off. Plain JSON, to be stored and handed back unread; ``None`` starts from the beginning.
@@ -47,6 +46,7 @@ class JobKind(str, enum.Enum):
     RESPOND = "respond"
     RESTORE = "restore"
     PURGE = "purge"
+    CRITICAL_AREAS = "critical_areas"
 
 
 class ControlOp(str, enum.Enum):
@@ -113,7 +113,7 @@ class Job:
 
 @dataclass(frozen=True)
 class DeviceEvent:
-    """One thing a device said, or the manager noticed. ``device_id`` comes from the transport, never from data.
+    """One thing a device said, or the manager noticed; ``device_id`` comes from the transport, not from data.
 
     ``seq`` counts the lines of one device's results for one job from 1 (0 for state, rejected and held).
     Events are delivered at least once: key them (device, item), never count them.
@@ -142,7 +142,7 @@ class Withdrawal:
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding of a health check, in the shape of an error; ``fatal`` ones stop the manager from working."""
+    """One finding of a health check, shaped like an error; ``fatal`` ones stop the manager from working."""
 
     code: str
     message: str
@@ -190,7 +190,7 @@ class DeviceManager(Protocol):
         ...
 
     def deliver(self, job_id: str, device_ids: Sequence[str] | None = None) -> None:
-        """Bring the job to the devices that have not taken it, and restart what died. Call it again and again.
+        """Bring the job to devices that have not taken it, and restart what died. Call it again and again.
 
         Unreachable devices are left for the next call; nothing is delivered after ``not_after``.
         Pending withdrawals of other jobs are carried out first. Raises NotFoundError ``job_unknown``.
@@ -209,7 +209,7 @@ class DeviceManager(Protocol):
         ...
 
     def withdraw(self, job_id: str) -> Withdrawal:
-        """Take the job away from every device, and stop it where it runs. Idempotent; retries pending devices.
+        """Take the job from every device, and stop it where it runs. Idempotent; retries pending devices.
 
         From the first call on nothing of the job is delivered or polled any more.
         """

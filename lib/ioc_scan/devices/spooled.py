@@ -1,0 +1,281 @@
+"""What all managers share whose devices have a spool: only *how* a device is visited differs.
+
+A subclass has an inventory and a way to carry visits out (``_carry_out``). Everything else is here: what
+is delivered when, what is still owed, what is read and believed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..clock import Clock, to_iso
+from ..errors import IocScanError, NotFoundError
+from ..scanner.protocol import PROTOCOL_VERSION
+from ..text import printable
+from .base import (
+    Capability,
+    ControlOp,
+    Cursor,
+    Device,
+    DeviceEvent,
+    Group,
+    Health,
+    Job,
+    JobKind,
+    Problem,
+    Withdrawal,
+)
+from .queue import JobQueue, check_job
+from .results import DeviceAnswer, DeviceCursor, Limits, ResultReader, load_cursors, state_event
+
+#: Devices with less free space than this cannot be counted on to quarantine anything.
+LOW_SPACE_BYTES = 500 * 1024 * 1024
+
+
+@dataclass
+class Visit:
+    """What a device is asked in one go; ``plans`` and ``place`` belong together. See ``scanner.visit``."""
+
+    device_id: str
+    withdraw: list[str] = field(default_factory=list)
+    place: list[Job] = field(default_factory=list)
+    control: dict[str, str] = field(default_factory=dict)
+    start: bool = False
+    read: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass
+class Visited:
+    """What came of it. ``reached`` False: nothing was done, try again later; ``error`` says why, if known."""
+
+    reached: bool
+    withdrawn: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    failed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    answers: Mapping[str, DeviceAnswer] = field(default_factory=dict)
+    health: Mapping[str, Any] = field(default_factory=dict)
+    error: IocScanError | None = None
+
+
+class SpooledManager(ABC):
+    """A :class:`~ioc_scan.devices.base.DeviceManager` for devices with a spool."""
+
+    caps = frozenset({Capability.PAUSE, Capability.PROGRESS, Capability.RESPOND, Capability.PURGE})
+
+    def __init__(self, name: str, folder: Path, *, clock: Clock, limits: Limits | None = None) -> None:
+        self.name = name
+        self.folder = folder
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._queue = JobQueue(folder / ".manager")
+
+    # -- what a subclass knows
+
+    @abstractmethod
+    def groups(self) -> list[Group]: ...
+
+    @abstractmethod
+    def _devices_of(self, group: str) -> list[Device] | None:
+        """The devices of a group, None if there is no such group."""
+
+    @abstractmethod
+    def _knows(self, device_id: str) -> bool: ...
+
+    @abstractmethod
+    def _carry_out(self, visits: Sequence[Visit], before: Callable[[Visit], None]) -> dict[str, Visited]:
+        """Visit the devices; ``before`` is called for each one that is reached, before anything is sent.
+
+        Never raises because of one device.
+        """
+
+    def _root_of(self, device_id: str) -> bytes | None:
+        """The folder tree a device is, for managers that have such devices."""
+        return None
+
+    def _health_problems(self) -> list[Problem]:
+        """Findings a subclass adds to :meth:`health`."""
+        return []
+
+    # -- the interface
+
+    def devices(self, group: str) -> list[Device]:
+        devices = self._devices_of(group)
+        if devices is None:
+            raise NotFoundError(
+                "group_unknown",
+                f"device manager {self.name} has no group {printable(group, 100)}",
+                "groups: " + (", ".join(g.name for g in self.groups()) or "none configured"),
+            )
+        return devices
+
+    def publish(self, job: Job) -> None:
+        check_job(job, self._clock())
+        if unknown := next((d for d in job.device_ids if not self._knows(d)), None):
+            raise NotFoundError(
+                "device_unknown",
+                f"device manager {self.name} has no device {printable(unknown, 100)}",
+                "list_devices",
+            )
+        self._queue.put(job)
+
+    def deliver(self, job_id: str, device_ids: Sequence[str] | None = None) -> None:
+        job = self._queue.get(job_id)
+        now = self._clock()
+        late = now > job.not_after
+        placed, control, owed = self._queue.sent(job_id), self._queue.control(job_id), self._queue.owed()
+        visits = []
+        for device_id in _chosen(job, device_ids):
+            visit = Visit(device_id, withdraw=owed.get(device_id, []))
+            if not late:
+                visit.start = now >= job.not_before
+                cancelled = control.get(device_id) == ControlOp.CANCEL.value
+                if placed.get(device_id) != "placed" and not cancelled:
+                    visit.place = [job]
+                if device_id in control and (visit.place or device_id in placed):
+                    visit.control = {job_id: control[device_id]}
+            if visit.withdraw or visit.place or visit.start:
+                visits.append(visit)
+        self._visit(visits)
+
+    def poll(self, job_id: str, cursor: Cursor | None) -> tuple[list[DeviceEvent], Cursor]:
+        cursors = load_cursors(cursor)
+        try:
+            job = self._queue.get(job_id)
+        except NotFoundError:
+            return [], dict(cursor or {})
+        sent = self._queue.sent(job_id)
+        reading = [
+            d for d in job.device_ids if d in sent and not cursors.setdefault(d, DeviceCursor()).closed
+        ]
+        budget = max(self._limits.poll_bytes // max(len(reading), 1), 4 * self._limits.line_bytes)
+        limit = min(self._limits.poll_bytes_per_device, budget)
+        visited = self._visit(
+            [Visit(d, read={job_id: {"offset": cursors[d].offset, "limit": limit}}) for d in reading]
+        )
+        roots = {d: root for d in reading if (root := self._root_of(d)) is not None}
+        reader = ResultReader(job, self._limits, roots)
+        failures, control = self._queue.failures(job_id), self._queue.control(job_id)
+        cancelled = {d for d, word in control.items() if word == ControlOp.CANCEL.value}
+        events: list[DeviceEvent] = []
+        more = False
+        for device_id in job.device_ids:
+            own = cursors[device_id]
+            answer = visited[device_id].answers.get(job_id) if device_id in visited else None
+            if answer is not None and answer.status is not None:
+                more = more or answer.results_bytes > own.offset + len(answer.chunk)
+                events += reader.read(device_id, answer, own)
+            elif not own.closed:
+                word = self._own_word(
+                    job, device_id, failures.get(device_id), device_id in cancelled, sent.get(device_id)
+                )
+                events += state_event(device_id, word, own) if word is not None else []
+        if self._queue.withdrawn(job_id):  # while we were reading: its results are no longer wanted
+            return [], dict(cursor or {})
+        return events, {"devices": {d: c.dump() for d, c in cursors.items()}, "more": more}
+
+    def control(self, job_id: str, op: ControlOp | str, device_ids: Sequence[str] | None = None) -> None:
+        job = self._queue.get(job_id)
+        word = ControlOp(op)
+        chosen = _chosen(job, device_ids)
+        self._queue.set_control(job_id, word, chosen)
+        sent = self._queue.sent(job_id)
+        start = word is ControlOp.RESUME and job.not_before <= self._clock() <= job.not_after
+        self._visit([Visit(d, control={job_id: word.value}, start=start) for d in chosen if d in sent])
+
+    def withdraw(self, job_id: str) -> Withdrawal:
+        state = self._queue.start_withdrawal(job_id, self._clock())
+        owed = self._queue.owed()
+        self._visit([Visit(d, withdraw=owed.get(d, [job_id])) for d in state.pending])
+        return self._queue.confirm_withdrawal(job_id, ())
+
+    def health(self) -> Health:
+        problems = self._health_problems()
+        try:
+            self._queue.check()
+        except IocScanError as error:
+            problems.append(Problem(error.code, error.message, error.hint))
+        return Health.of(problems)
+
+    # -- inside
+
+    def _visit(self, visits: Sequence[Visit]) -> dict[str, Visited]:
+        """Carry visits out and note what that changed."""
+        visited = self._carry_out(visits, self._before_sending) if visits else {}
+        for visit in visits:
+            result = visited.setdefault(visit.device_id, Visited(False))
+            for job_id in set(result.withdrawn) & set(visit.withdraw):
+                self._queue.confirm_withdrawal(job_id, [visit.device_id])
+            for job in visit.place:
+                if job.id in result.held and result.reached:
+                    self._queue.mark_placed(job.id, visit.device_id)
+                problem = result.failed.get(job.id) or (result.error.as_dict() if result.error else None)
+                if problem:
+                    self._queue.mark_failed(job.id, visit.device_id, problem)
+        return visited
+
+    def _before_sending(self, visit: Visit) -> None:
+        """Called when a device is there: what was withdrawn in the meantime is not placed any more."""
+        visit.place = [job for job in visit.place if self._queue.mark_sent(job.id, visit.device_id)]
+
+    def _own_word(
+        self, job: Job, device_id: str, error: Mapping[str, str] | None, cancelled: bool, sent: str | None
+    ) -> dict[str, Any] | None:
+        """What the manager itself knows of a device that has not spoken yet."""
+        if error is not None:
+            return _own_status(job, device_id, "failed", error)
+        if sent == "placed":
+            return _own_status(job, device_id, "delivered")
+        if sent is None and cancelled:
+            return _own_status(job, device_id, "cancelled")
+        return _own_status(job, device_id, "expired") if self._clock() > job.not_after else None
+
+    def _job_document(self, job: Job, device_id: str, scanner_digest: str) -> dict[str, Any]:
+        """job.json for one device."""
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "job_id": job.id,
+            "kind": JobKind(job.kind).value,
+            "device_id": device_id,
+            "task_id": job.task_id,
+            "run": job.run,
+            "plan_digest": job.plan_digest,
+            "scanner_digest": scanner_digest,
+            "not_before": to_iso(job.not_before),
+            "not_after": to_iso(job.not_after),
+            "settings": dict(job.settings),
+            "items": [dict(item) for item in job.items.get(device_id, ())],
+            "dry_run": job.dry_run,
+        }
+
+
+def _chosen(job: Job, device_ids: Iterable[str] | None) -> list[str]:
+    if device_ids is None:
+        return list(job.device_ids)
+    wanted = set(device_ids)
+    return [d for d in job.device_ids if d in wanted]
+
+
+def _own_status(
+    job: Job, device_id: str, state: str, error: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A state the device has not said itself, in the shape of status.json; without a time, so said once."""
+    return {
+        "device_id": device_id,
+        "run": job.run,
+        "state": state,
+        "updated_at": None,
+        "started_at": None,
+        "finished_at": None,
+        "files_seen": 0,
+        "bytes_hashed": 0,
+        "matches": 0,
+        "results_bytes": 0,
+        "progress": None,
+        "skipped": {},
+        "not_evaluated": [],
+        "error": dict(error) if error else None,
+    }
