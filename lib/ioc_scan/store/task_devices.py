@@ -1,0 +1,299 @@
+"""What each device of a task is doing in the newest run, and the coverage that adds it up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, bindparam, case, func, literal, literal_column, or_, select, update
+
+from .base import Names, Namespace, Row, Rows
+from .states import DEVICE_OUTCOMES, DEVICE_STATES
+from .tables import task_devices, task_runs, tasks
+
+_FIELDS = (
+    "files_seen",
+    "bytes_hashed",
+    "matches",
+    "progress",
+    "not_evaluated",
+    "skipped",
+    "error_code",
+    "error_message",
+    "finished_at",
+    "job_id",
+)
+_NOT_REACHED = frozenset({"pending", "expired", "failed", "cancelled", "withdrawn"})
+
+
+class TaskDevices(Namespace):
+    """``tx.task_devices``: one row per task, manager and device, always of the newest run."""
+
+    def target(
+        self,
+        task_id: str,
+        run: int,
+        manager: str,
+        group: str,
+        devices: Iterable[str | tuple[str, Sequence[str]]],
+        *,
+        now: datetime,
+    ) -> int:
+        """Aim run ``run`` at devices (ids, or pairs of id and tags); returns how many are newly aimed at.
+
+        Idempotent for a run. A new run sets the devices back to pending; the earlier run's coverage is
+        kept first (``tx.tasks.runs``). A device that is in two groups stays with the first.
+        """
+        self._keep_earlier_run(task_id, run, now)
+        rows = [
+            {
+                "task_id": task_id,
+                "manager": manager,
+                "device_id": device if isinstance(device, str) else device[0],
+                "group": group,
+                "run": run,
+                "state": "pending",
+                "tags": [] if isinstance(device, str) else list(device[1]),
+                "updated_at": now,
+                "reached": False,
+                "ever_seen": False,
+            }
+            for device in devices
+        ]
+        if not rows:
+            return 0
+        statement = self._insert(task_devices)
+        fresh = {
+            "outcome": None,
+            "progress": None,
+            "error_code": None,
+            "error_message": None,
+            "finished_at": None,
+        }
+        fresh |= {"not_evaluated": None, "skipped": None, "job_id": None}
+        fresh |= {"files_seen": 0, "bytes_hashed": 0, "matches": 0}
+        taken = {
+            name: statement.excluded[name]
+            for name in ("group", "run", "state", "tags", "updated_at", "reached")
+        }
+        result = self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["task_id", "manager", "device_id"],
+                set_=fresh | taken,
+                where=task_devices.c.run < statement.excluded.run,
+            ),
+            rows,
+        )
+        self._tx.coverage_changed.add(task_id)
+        return result.rowcount
+
+    def _keep_earlier_run(self, task_id: str, run: int, now: datetime) -> None:
+        earlier = self._connection.execute(
+            select(func.max(task_devices.c.run)).where(
+                task_devices.c.task_id == task_id, task_devices.c.run < run
+            )
+        ).scalar()
+        if earlier is not None:
+            row = {"task_id": task_id, "run": earlier, "ended_at": now, "coverage": self.coverage(task_id)}
+            self._connection.execute(self._insert(task_runs).on_conflict_do_nothing(), row)
+
+    def apply_state(
+        self,
+        task_id: str,
+        manager: str,
+        device_id: str,
+        *,
+        run: int,
+        state: str,
+        now: datetime,
+        **fields: Any,
+    ) -> bool:
+        """Take in one device's state; False if it is of an older run, unknown, or after the device's end.
+
+        Fields (None or absent leaves what is there): files_seen, bytes_hashed, matches, progress (0..1),
+        not_evaluated, skipped, error_code, error_message, finished_at, job_id.
+        """
+        row = {"task_id": task_id, "manager": manager, "device_id": device_id, "run": run, "state": state}
+        return self.apply_states([row | fields], now=now) > 0
+
+    def apply_states(self, rows: Sequence[Row], *, now: datetime) -> int:
+        """Many at once: task_id, manager, device_id, run, state and the fields of apply_state each.
+
+        Returns how many were taken. Ends are final within a run: done, cancelled and expired stay, failed
+        can become another end; withdrawn comes after any and keeps the outcome for the coverage.
+        """
+        if not rows:
+            return 0
+        result = self._connection.execute(_apply_statement(), [_parameters(row, now) for row in rows])
+        self._tx.coverage_changed.update(row["task_id"] for row in rows)
+        return result.rowcount
+
+    def end_unfinished(self, task_id: str, state: str, now: datetime) -> int:
+        """When a task ends: every device without an end gets this one (expired or cancelled)."""
+        if state not in DEVICE_OUTCOMES:
+            raise ValueError(f"not an end of a device: {state!r}")
+        result = self._connection.execute(
+            update(task_devices)
+            .where(task_devices.c.task_id == task_id, task_devices.c.outcome.is_(None))
+            .values(state=state, outcome=state, updated_at=now, finished_at=now)
+        )
+        self._tx.coverage_changed.add(task_id)
+        return result.rowcount
+
+    def get(self, task_id: str, manager: str, device_id: str) -> Row | None:
+        table = task_devices
+        return self._one(
+            select(table).where(
+                table.c.task_id == task_id, table.c.manager == manager, table.c.device_id == device_id
+            )
+        )
+
+    def list(
+        self,
+        task_id: str,
+        *,
+        manager: str | None = None,
+        group: str | None = None,
+        states: Iterable[str] | None = None,
+        limit: int = 1000,
+        offset: int = 0,
+    ) -> Rows:
+        """By manager and device id."""
+        table = task_devices
+        query = select(table).where(table.c.task_id == task_id).order_by(table.c.manager, table.c.device_id)
+        if manager is not None:
+            query = query.where(table.c.manager == manager)
+        if group is not None:
+            query = query.where(table.c.group == group)
+        if states is not None:
+            query = query.where(table.c.state.in_(sorted(states)))
+        return self._all(query.limit(limit).offset(offset))
+
+    def device_ids(self, task_id: str, manager: str, states: Iterable[str] | None = None) -> Names:
+        """Ids of a manager's devices in the task, without a limit."""
+        table = task_devices
+        query = select(table.c.device_id).where(table.c.task_id == task_id, table.c.manager == manager)
+        if states is not None:
+            query = query.where(table.c.state.in_(sorted(states)))
+        return list(self._connection.execute(query.order_by(table.c.device_id)).scalars())
+
+    def coverage(
+        self, task_id: str, *, manager: str | None = None, group: str | None = None
+    ) -> dict[str, Any]:
+        """Counted now, of the newest run; ``targeted`` is the denominator of all the others.
+
+        reached: took the task; answered: done, or failed after taking it; matched: reported a match;
+        clean: done without a match ("reported clean"); failed; never_seen: gave no sign in any run;
+        running (paused too); waiting_idle; by_state: present state -> number.
+        """
+        table = task_devices
+        outcome = func.coalesce(table.c.outcome, table.c.state)
+        # A literal: PostgreSQL does not see that two parameters in SELECT and GROUP BY are the same.
+        matched = table.c.matches > literal_column("0")
+        query = (
+            select(
+                table.c.state,
+                outcome.label("outcome"),
+                table.c.reached,
+                table.c.ever_seen,
+                matched.label("matched"),
+                func.count().label("number"),
+            )
+            .where(table.c.task_id == task_id)
+            .group_by(table.c.state, outcome, table.c.reached, table.c.ever_seen, matched)
+        )
+        if manager is not None:
+            query = query.where(table.c.manager == manager)
+        if group is not None:
+            query = query.where(table.c.group == group)
+        names = ("targeted", "reached", "answered", "matched", "clean", "failed", "never_seen", "running")
+        found: dict[str, Any] = dict.fromkeys((*names, "waiting_idle"), 0)
+        by_state: dict[str, int] = {}
+        for row in self._connection.execute(query):
+            by_state[row.state] = by_state.get(row.state, 0) + row.number
+            found["targeted"] += row.number
+            found["reached"] += row.number if row.reached else 0
+            found["answered"] += (
+                row.number if row.outcome == "done" or (row.outcome == "failed" and row.reached) else 0
+            )
+            found["matched"] += row.number if row.matched else 0
+            found["clean"] += row.number if row.outcome == "done" and not row.matched else 0
+            found["failed"] += row.number if row.outcome == "failed" else 0
+            found["never_seen"] += 0 if row.ever_seen else row.number
+            found["running"] += row.number if row.state in ("running", "paused") else 0
+            found["waiting_idle"] += row.number if row.state == "waiting_idle" else 0
+        found["by_state"] = by_state
+        return found
+
+    def store_coverage(self, task_ids: Sequence[str]) -> None:
+        """Write the coverage beside each task, so that lists need not count devices. Called at commit."""
+        for task_id in task_ids:
+            self._connection.execute(
+                update(tasks).where(tasks.c.task_id == task_id).values(coverage=self.coverage(task_id))
+            )
+
+    def tasks_of(self, manager: str, device_id: str, limit: int = 100) -> Rows:
+        """The tasks a device is or was in: task_id, run, state, outcome, updated_at; last touched first."""
+        table = task_devices
+        return self._all(
+            select(table.c.task_id, table.c.run, table.c.state, table.c.outcome, table.c.updated_at)
+            .where(table.c.manager == manager, table.c.device_id == device_id)
+            .order_by(table.c.updated_at.desc(), table.c.task_id)
+            .limit(limit)
+        )
+
+
+def _parameters(row: Row, now: datetime) -> Row:
+    state = row["state"]
+    if state not in DEVICE_STATES:
+        raise ValueError(f"unknown device state {state!r}")
+    ended = state in DEVICE_OUTCOMES
+    seen = state not in _NOT_REACHED or bool(row.get("files_seen"))
+    parameters = {
+        "b_task_id": row["task_id"],
+        "b_manager": row["manager"],
+        "b_device_id": row["device_id"],
+        "b_run": row["run"],
+        "b_state": state,
+        "b_outcome": state if ended else None,
+        "b_seen": seen,
+        "b_now": now,
+    }
+    for name in _FIELDS:
+        parameters[f"b_{name}"] = row.get(name)
+    if ended and parameters["b_finished_at"] is None:
+        parameters["b_finished_at"] = now
+    return parameters
+
+
+def _apply_statement() -> Any:
+    table = task_devices
+    new_state = bindparam("b_state", type_=table.c.state.type)
+    seen = bindparam("b_seen", type_=table.c.reached.type)
+    values: dict[str, Any] = {
+        name: func.coalesce(bindparam(f"b_{name}", type_=table.c[name].type), table.c[name])
+        for name in _FIELDS
+    }
+    # A device that was withdrawn keeps that state; what it was before lives on in its outcome.
+    values |= {
+        "state": new_state,
+        "outcome": func.coalesce(bindparam("b_outcome", type_=table.c.outcome.type), table.c.outcome),
+        "updated_at": bindparam("b_now", type_=table.c.updated_at.type),
+        "reached": case((seen, literal(True)), else_=table.c.reached),
+        "ever_seen": case((seen, literal(True)), else_=table.c.ever_seen),
+    }
+    not_ended = table.c.outcome.is_(None)
+    failed_before = and_(table.c.outcome == "failed", new_state.in_(sorted(DEVICE_OUTCOMES)))
+    return (
+        update(table)
+        .where(
+            table.c.task_id == bindparam("b_task_id"),
+            table.c.manager == bindparam("b_manager"),
+            table.c.device_id == bindparam("b_device_id"),
+            table.c.run == bindparam("b_run"),
+            table.c.state != "withdrawn",
+            or_(not_ended, failed_before, new_state == "withdrawn"),
+        )
+        .values(values)
+    )
