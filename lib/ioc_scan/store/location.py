@@ -13,14 +13,21 @@ from ..errors import StoreError
 from ..text import printable
 
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - refused, not used
-_PACK_FOLDER = Path(__file__).resolve().parents[3]
+#: Where this code lies: an upgrade of the pack replaces it.
+PACK_FOLDER = Path(__file__).resolve().parents[3]
 
 
-def check_location(path: Path, *, allow_temporary: bool = False, create_folder: bool = False) -> None:
+def check_location(
+    path: Path,
+    *,
+    allow_temporary: bool = False,
+    create_folder: bool = False,
+    forbidden_folder: Path = PACK_FOLDER,
+) -> None:
     """Raise :class:`StoreError` unless ``path`` is a good place for the store's file.
 
     The folder must exist (or be created with ``create_folder``), belong to this user with mode 0700,
-    be writable, lie outside the pack folder (an upgrade replaces it) and, unless ``allow_temporary``,
+    be writable, lie outside ``forbidden_folder`` and, unless ``allow_temporary``,
     outside temporary folders (cleaned, and private to each service under systemd).
     """
     if not path.is_absolute():
@@ -29,7 +36,8 @@ def check_location(path: Path, *, allow_temporary: bool = False, create_folder: 
         )
     folder = path.parent
     real = Path(os.path.realpath(folder))
-    if real == _PACK_FOLDER or _PACK_FOLDER in real.parents:
+    pack = forbidden_folder.resolve()
+    if real == pack or pack in real.parents:
         raise StoreError(
             "store_in_pack",
             f"the store would lie inside the pack folder: {printable(path)}",

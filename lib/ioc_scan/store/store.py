@@ -47,13 +47,15 @@ class Store:
         clock: Clock = system_clock,
         allow_temporary: bool = False,
         create_folder: bool = False,
+        forbidden_folder: Path = location.PACK_FOLDER,
         busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
     ) -> Store:
         """Open the store at ``url``, creating its tables or bringing them to this version first.
 
         ``sqlite:////absolute/path/ioc_scan.db`` or ``postgresql+psycopg://user:password@host/name``.
         ``allow_temporary`` permits a SQLite file under /tmp (tests, demo); ``create_folder`` makes the
-        file's folder (mode 0700) if only that is missing. Raises :class:`StoreError`; its codes:
+        file's folder (mode 0700) if only that is missing; no SQLite file may lie under ``forbidden_folder``
+        (the pack: an upgrade replaces it). Raises :class:`StoreError`; its codes:
         store_bad_url, store_path_relative, store_in_pack, store_in_temporary, store_folder_missing,
         store_folder_open, store_file_open, store_wrong_owner, store_not_writable, store_not_a_file,
         store_read_only, store_disk_full, store_damaged, store_busy, store_newer, store_unreachable,
@@ -63,7 +65,12 @@ class Store:
         path: Path | None = None
         if parsed.get_backend_name() == "sqlite":
             path = Path(parsed.database or "")
-            location.check_location(path, allow_temporary=allow_temporary, create_folder=create_folder)
+            location.check_location(
+                path,
+                allow_temporary=allow_temporary,
+                create_folder=create_folder,
+                forbidden_folder=forbidden_folder,
+            )
             location.create_private(path)
         store = cls(_engine(parsed, busy_timeout_seconds), clock, path)
         try:

@@ -64,7 +64,7 @@ class TaskDevices(Namespace):
         if not rows:
             return 0
         statement = self._insert(task_devices)
-        fresh = {
+        fresh: Row = {
             "outcome": None,
             "progress": None,
             "error_code": None,
