@@ -58,7 +58,7 @@ class LocalManager(SpooledManager):
 
     @classmethod
     def from_config(cls, entry: Mapping[str, Any], *, clock: Clock) -> LocalManager:
-        """Raises ConfigError (``manager_invalid``, ``group_invalid``, ``device_invalid``, ``device_twice``)."""
+        """Raises ConfigError: ``manager_invalid``, ``device_invalid`` or ``device_twice``."""
         name = _required(entry, "name", "manager_invalid")
         folder = Path(_required(entry, "spool", "manager_invalid"))
         groups: dict[str, tuple[Group, Sequence[_Entry]]] = {}
