@@ -6,12 +6,10 @@ context, trace_tag, rule, parent, task, start_timestamp, end_timestamp``. Secret
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,19 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from ioc_scan.clock import AHEAD_VARIABLE, system_clock, to_iso
-from ioc_scan.errors import ConfigError, InputError, IocScanError, NotFoundError
+from ioc_scan.clock import AHEAD_VARIABLE, system_clock
+from ioc_scan.errors import InputError, IocScanError, NotFoundError
 
-from standalone import dialect, parameters, python_runner, rules, templates, timers
+from standalone import dialect, python_runner, rules, timers
 from standalone.config import read_config, resolve_config
-from standalone.pack import Action, Pack, load_pack
+from standalone.executor import SYSTEM_USER, Executor
+from standalone.pack import Pack, load_pack
 from standalone.sensors import SensorProcess
 from standalone.state import State
-from standalone.workflow import WorkflowRun
 
-SYSTEM_USER = "stanley"  # StackStorm's: what a rule fires runs as this user
 WEBHOOK = "core.st2.webhook"
-SLOTS = 60  # actions (not workflows) that one StackStorm action runner runs at once
 LOG = logging.getLogger("standalone")
 
 
@@ -63,14 +59,16 @@ class Engine:
         self._ahead_here = timedelta(seconds=self._ahead_seconds - inherited)
         self._poll_interval_seconds = poll_interval_seconds
         self._log = log or LOG.info
-        self._callbacks: list[Callable[[dict[str, Any]], None]] = []
         self._sensors: list[SensorProcess] = []
         self._timers: timers.Timers | None = None
-        self._slots = threading.BoundedSemaphore(SLOTS)
-        self._idle = threading.Condition()
-        self._active = 0
-        self._stopping = threading.Event()
-        self._processes: set[Any] = set()
+        self._executor = Executor(
+            self.pack,
+            self.state,
+            config=self.config,
+            clock=self.clock,
+            environment=self._environment(python_runner.action_python_path(self.pack.directory)),
+            inject=lambda trigger, payload, tag: self.dispatch(trigger, payload, tag, strict=True),
+        )
         for problem in self.pack.problems:
             self._log(problem)
 
@@ -86,7 +84,7 @@ class Engine:
 
     def on_execution(self, callback: Callable[[dict[str, Any]], None]) -> None:
         """Call back with a copy of the execution at every change of its status, from any thread."""
-        self._callbacks.append(callback)
+        self._executor.callbacks.append(callback)
 
     def executions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """All executions of the state folder, oldest first."""
@@ -110,7 +108,7 @@ class Engine:
         if api_user is not None:
             context["api_user"] = api_user
         finished = threading.Event()
-        execution = self._request(
+        execution = self._executor.request(
             ref, params or {}, context, trace_tag=trace_tag, done=lambda *_: finished.set()
         )
         finished.wait()
@@ -200,19 +198,15 @@ class Engine:
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until no execution runs (True), or ``timeout`` seconds are over (False)."""
-        with self._idle:
-            return self._idle.wait_for(lambda: self._active == 0, timeout)
+        return self._executor.wait_idle(timeout)
 
     def stop(self) -> None:
         """End sensors, timers and running actions. The engine cannot be used afterwards."""
-        self._stopping.set()
         if self._timers is not None:
             self._timers.stop()
         for sensor in self._sensors:
             sensor.stop()
-        for process in list(self._processes):
-            python_runner.end_process(process)
-        self.wait_idle(10)
+        self._executor.stop()
         self.state.close()
 
     def __enter__(self) -> Engine:
@@ -231,9 +225,9 @@ class Engine:
     ) -> list[dict[str, Any]]:
         started = []
         for rule in candidates:
-            if rule not in self._enabled_rules() or self._stopping.is_set():
+            if rule not in self._enabled_rules() or self._executor.stopping:
                 continue
-            context = {"trigger": payload, "st2kv": self._key_values(SYSTEM_USER)}
+            context = {"trigger": payload, "st2kv": self._executor.key_values(SYSTEM_USER)}
             try:
                 if not rules.matches(rule, payload, context, self.clock()):
                     continue
@@ -242,7 +236,7 @@ class Engine:
                 continue
             action = rule["action"]
             try:
-                execution = self._request(
+                execution = self._executor.request(
                     action["ref"],
                     action.get("parameters") or {},
                     {
@@ -260,205 +254,7 @@ class Engine:
                 started.append(execution)
         return started
 
-    # --- executions
-
-    def _key_values(self, user: str) -> dict[str, Any]:
-        return templates.key_value_context(self.state.values.get, user)
-
-    def _request(
-        self,
-        ref: str,
-        given: dict[str, Any],
-        context: dict[str, Any],
-        *,
-        trace_tag: str | None = None,
-        rule: str | None = None,
-        extra: dict[str, Any] | None = None,
-        delay_seconds: float = 0,
-        done: Callable[[str, Any], None] | None = None,
-    ) -> dict[str, Any]:
-        """Check the parameters and start the execution; ``done(status, unmasked result)`` at its end."""
-        action = self.pack.actions.get(ref)
-        if action is None or not action.enabled:
-            raise NotFoundError(
-                "action_unknown",
-                f'Action "{ref}" ' + ("cannot be found." if action is None else "is disabled."),
-                "See: python -m standalone lint",
-            )
-        names = {**self._render_names(context, tolerant=True), **(extra or {})}
-        live = parameters.live_parameters(action, json.loads(json.dumps(given)), names)
-        parameters.check_parameters(action, live)
-        execution_id = f"{int(time.time()):08x}{uuid.uuid4().hex[:16]}"
-        execution = {
-            "id": execution_id,
-            "action": ref,
-            "status": "delayed" if delay_seconds else "requested",
-            "parameters": action.mask_parameters(live),
-            "result": None,
-            "context": context,
-            "trace_tag": trace_tag or f"execution-{execution_id}",
-            "rule": rule,
-            "parent": (context.get("parent") or {}).get("execution_id"),
-            "task": (context.get("orquesta") or {}).get("task_name"),
-            "start_timestamp": to_iso(self.clock()),
-            "end_timestamp": None,
-        }
-        with self._idle:
-            self._active += 1
-        self._tell(execution)
-        threading.Thread(
-            target=self._run, args=(execution, action, live, delay_seconds, done), daemon=True, name=ref
-        ).start()
-        return copy.deepcopy(execution)
-
-    def _render_names(self, context: dict[str, Any], *, tolerant: bool = False) -> dict[str, Any]:
-        user = context.get("api_user") or context.get("user") or SYSTEM_USER
-        try:
-            config = self.config(user)
-        except ConfigError:
-            if not tolerant:
-                raise
-            config = {}
-        return {"st2kv": self._key_values(user), "action_context": context, "config_context": config}
-
-    def _run(
-        self,
-        execution: dict[str, Any],
-        action: Action,
-        live: dict[str, Any],
-        delay_seconds: float,
-        done: Callable[[str, Any], None] | None,
-    ) -> None:
-        result: Any = None
-        try:
-            if delay_seconds:
-                self._stopping.wait(delay_seconds)
-            execution["status"] = "running"
-            execution["start_timestamp"] = to_iso(self.clock())
-            self._tell(execution)
-            status, result = self._perform(execution, action, live)
-            if status == "succeeded":
-                status, result = self._check_output(action, status, result)
-        except Exception as error:  # noqa: BLE001  as StackStorm: whatever a runner raises fails the execution
-            status, result = "failed", {"error": str(error)}
-        execution.update(status=status, end_timestamp=to_iso(self.clock()))
-        execution["result"] = self._masked(action, result)
-        try:
-            self._tell(execution)
-        finally:
-            if done is not None:
-                done(status, result)
-            with self._idle:
-                self._active -= 1
-                self._idle.notify_all()
-
-    def _perform(self, execution: dict[str, Any], action: Action, live: dict[str, Any]) -> tuple[str, Any]:
-        context = execution["context"]
-        runner, given = parameters.final_parameters(action, live, self._render_names(context))
-        if action.runner == "builtin":
-            return self._builtin(action.ref, given)
-        entry_point = self.pack.directory / "actions" / action.entry_point
-        if action.runner == "orquesta":
-            return self._workflow(execution, entry_point, given)
-        with self._slots:
-            if self._stopping.is_set():
-                return "canceled", None
-            return python_runner.run_python_action(
-                pack_ref=self.pack.ref,
-                entry_point=entry_point,
-                user=context["user"],
-                config=self.config(context["user"]),
-                parameters=given,
-                runner_parameters=runner,
-                environment=self._environment(python_runner.action_python_path(self.pack.directory)),
-                running=self._processes,
-            )
-
-    def _workflow(
-        self, execution: dict[str, Any], entry_point: Path, given: dict[str, Any]
-    ) -> tuple[str, Any]:
-        context = execution["context"]
-        inherited = {name: context[name] for name in ("api_user", "source_channel") if context.get(name)}
-        above = {
-            "execution_id": execution["id"],
-            "user": context["user"],
-            "pack": context["pack"],
-            **inherited,
-        }
-        st2 = {
-            "action_execution_id": execution["id"],
-            "action": execution["action"],
-            "runner": "orquesta",
-            **{name: value for name, value in above.items() if name != "execution_id"},
-        }
-
-        def submit(
-            ref: str,
-            task_input: dict[str, Any],
-            task: dict[str, Any],
-            delay_seconds: float,
-            done: Callable[[str, Any], None],
-        ) -> None:
-            child = {
-                "pack": ref.partition(".")[0],
-                "user": context["user"],
-                "parent": above,
-                "orquesta": {"task_name": task["id"], "task_id": task["id"], "task_route": task["route"]},
-                **inherited,
-            }
-            self._request(
-                ref,
-                task_input,
-                child,
-                trace_tag=execution["trace_tag"],
-                delay_seconds=delay_seconds,
-                done=done,
-            )
-
-        run = WorkflowRun(submit, self.state.values.get)
-        definition = entry_point.read_text(encoding="utf-8")
-        return run.run(definition, given, {"st2": st2, "parent": context}, self.pack.actions)
-
-    def _builtin(self, ref: str, given: dict[str, Any]) -> tuple[str, Any]:
-        if ref == "core.noop":
-            return "succeeded", {"failed": False, "succeeded": True, "return_code": 0}
-        if ref == "core.echo":
-            text = str(given["message"])
-            done = {"failed": False, "succeeded": True, "return_code": 0, "stdout": text, "stderr": ""}
-            return "succeeded", done
-        outcome = {"stdout": "", "stderr": "", "exit_code": 0, "result": "None"}
-        trigger, payload = given["trigger"] or given["trigger_name"], given["payload"] or {}
-        if not trigger or (given["trigger"] and given["trigger_name"]):
-            return "failed", {**outcome, "exit_code": 1, "stderr": "Give one of trigger and trigger_name."}
-        try:
-            self.dispatch(trigger, payload, given["trace_tag"], strict=True)
-        except InputError as error:
-            return "failed", {**outcome, "exit_code": 1, "stderr": f"ValueError: {error.message}"}
-        return "succeeded", {**outcome, "result": {"trigger": trigger, "payload": payload}}
-
-    def _check_output(self, action: Action, status: str, result: Any) -> tuple[str, Any]:
-        """StackStorm does this with ``[system] validate_output_schema``, off by default; here it is on."""
-        if action.output_key is None or "type" not in action.output_schema:
-            return status, result
-        try:
-            dialect.validate(result[action.output_key], action.output_schema, none_is_absent=False)
-        except jsonschema.ValidationError as error:
-            message = "Error validating output. See error output for more details."
-            return "failed", {"error": str(error), "message": message}
-        return status, result
-
-    def _masked(self, action: Action, result: Any) -> Any:
-        result = json.loads(json.dumps(result))
-        if isinstance(result, dict) and action.output_key in result:
-            result[action.output_key] = dialect.mask(result[action.output_key], action.output_schema)
-        return result
-
     def _environment(self, python_path: str) -> dict[str, str]:
         return python_runner.child_environment(
             self.pack.directory, self.state.folder, self._ahead_seconds, python_path
         )
-
-    def _tell(self, execution: dict[str, Any]) -> None:
-        self.state.save(execution)
-        for callback in self._callbacks:
-            callback(copy.deepcopy(execution))

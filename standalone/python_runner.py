@@ -31,8 +31,7 @@ def child_environment(
     environment["PYTHONPATH"] = python_path
     environment["STANDALONE_PACK_DIR"] = str(pack_dir)
     environment["STANDALONE_DATASTORE"] = str(state_dir / "standalone.db")
-    if ahead_seconds:
-        environment[AHEAD_VARIABLE] = str(ahead_seconds)
+    environment[AHEAD_VARIABLE] = str(ahead_seconds)
     return environment
 
 
