@@ -40,7 +40,7 @@ class Triage:
 def classify(detection: dict[str, Any], policy: GuardPolicy | None = None) -> Triage:
     """Judge a detection that fits the schema. Pure: same detection and policy, same answer."""
     policy = policy or GuardPolicy()
-    malicious, reason = _is_malicious(detection["verdict"], policy)
+    malicious = is_malicious(detection["verdict"], policy.threshold_score)
     case = guard_files.Case.of(detection, policy)
     tiers: dict[str, list[Indicator]] = {tier: [] for tier in TIERS}
     for indicator in detection["indicators"]:
@@ -59,7 +59,7 @@ def classify(detection: dict[str, Any], policy: GuardPolicy | None = None) -> Tr
         detection_id=detection["detection_id"],
         verdict=detection["verdict"],
         starts_task=starts,
-        reason=reason if starts or not malicious else "nothing_to_do",
+        reason="below_threshold" if not malicious else "malicious" if starts else "nothing_to_do",
         actionable=tiers[ACTIONABLE],
         hunt=tiers[HUNT],
         suppressed=tiers[SUPPRESSED],
@@ -67,15 +67,14 @@ def classify(detection: dict[str, Any], policy: GuardPolicy | None = None) -> Tr
     )
 
 
-def _is_malicious(verdict: dict[str, Any], policy: GuardPolicy) -> tuple[bool, str]:
+def is_malicious(verdict: dict[str, Any], threshold_score: float) -> bool:
+    """By the score where there is one, by the source's word or a family name where there is none."""
     score = verdict.get("score")
     if verdict["result"] == "benign":
-        return False, "below_threshold"
-    if score is not None and score >= policy.threshold_score:
-        return True, "malicious"
-    if verdict["result"] == "malicious" and (score is None or verdict.get("families")):
-        return True, "malicious"
-    return False, "below_threshold"
+        return False
+    if score is not None and score >= threshold_score:
+        return True
+    return verdict["result"] == "malicious" and (score is None or bool(verdict.get("families")))
 
 
 def _judge(indicator: Indicator, case: guard_files.Case) -> Judgement:

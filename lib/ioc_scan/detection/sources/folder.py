@@ -1,0 +1,231 @@
+"""A watched folder of report files.
+
+Files may come in any order and with any time stamps: what counts is when they arrived (the later of change
+and modification time), and the digest of their content is their id. Links, hidden files, parts and files
+still being written are left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ioc_scan.detection import ids
+from ioc_scan.detection.normalize import normalize_report
+from ioc_scan.detection.reading import DEFAULT_MAX_BYTES
+from ioc_scan.detection.sources.base import Cursor, Row, SourceHealth, SourceUnavailable
+from ioc_scan.errors import ConfigError, InputError, SourceError
+from ioc_scan.text import printable
+
+IGNORED_SUFFIXES = (".part", ".tmp", ".crdownload", ".swp", "~")
+MAX_FILES = 20_000
+#: A file is complete once it was left alone for this long.
+SETTLE_SECONDS = 2.0
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    size: int
+    stamp: tuple[int, int, int, int]
+    arrived: float
+    modified: float
+
+
+class FolderSource:
+    product = "cape"
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        product: str | None = None,
+        look_back_hours: float = 24,
+        max_report_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        self.name = name
+        self._path = path
+        self._product = product
+        self._look_back = timedelta(hours=look_back_hours)
+        self._max_report_bytes = max_report_bytes
+        self._ids: dict[tuple[str, tuple[int, int, int, int]], str] = {}
+
+    @classmethod
+    def from_config(cls, entry: dict[str, Any]) -> FolderSource:
+        path = Path(str(entry.get("path") or ""))
+        if not path.is_absolute():
+            raise ConfigError(
+                "source_path",
+                f"source {entry['name']}: `path` must be an absolute folder",
+                "for example /srv/reports",
+            )
+        return cls(
+            entry["name"],
+            path,
+            product=entry.get("product") or None,
+            look_back_hours=entry.get("look_back_hours") or 24,
+            max_report_bytes=entry.get("max_report_bytes") or DEFAULT_MAX_BYTES,
+        )
+
+    def list_new(self, cursor: Cursor | None, now: datetime) -> tuple[list[Row], Cursor]:
+        """Complete files that arrived within the look-back window before the last look."""
+        last = (cursor or {}).get("listed_at")
+        since = min(now.timestamp(), last if isinstance(last, (int, float)) else now.timestamp())
+        since -= self._look_back.total_seconds()
+        rows = []
+        with _Folder(self._path) as folder:
+            entries = [entry for entry in folder.entries() if entry.arrived >= since]
+            for entry in sorted(entries, key=lambda entry: (entry.arrived, entry.name)):
+                if now.timestamp() - entry.modified < SETTLE_SECONDS and entry.modified <= now.timestamp():
+                    continue
+                report_id = self._report_id(folder, entry)
+                if report_id:
+                    rows.append(self._row(report_id, entry))
+        return rows, {"listed_at": int(now.timestamp())}
+
+    def fetch(self, report_id: str) -> dict[str, Any]:
+        """Find the file by its digest, newest first, and normalize it."""
+        with _Folder(self._path) as folder:
+            for entry in sorted(folder.entries(), key=lambda entry: -entry.arrived):
+                if self._report_id(folder, entry) == report_id:
+                    with folder.open(entry.name) as stream:
+                        return self._normalize(stream, report_id)
+        raise SourceError(
+            "report_gone",
+            f"source {self.name}: no file in the folder has the content {printable(report_id, 64)} (any more)",
+            "put the report back, or delete the detection",
+        )
+
+    def health(self) -> SourceHealth:
+        try:
+            with _Folder(self._path) as folder:
+                for _ in folder.entries():
+                    pass
+                problems = folder.problems
+        except SourceError as error:
+            return SourceHealth(False, (str(error),))
+        return SourceHealth(not problems, tuple(problems))
+
+    def _normalize(self, stream: BinaryIO, report_id: str) -> dict[str, Any]:
+        detection = normalize_report(
+            stream,
+            product=self._product,
+            instance=self.name,
+            report_id=report_id,
+            max_bytes=self._max_report_bytes,
+        )
+        return detection
+
+    def _row(self, report_id: str, entry: _Entry) -> Row:
+        return Row(
+            detection_id=ids.detection_id(self.product, self.name, report_id),
+            report_id=report_id,
+            reported_at=datetime.fromtimestamp(int(entry.arrived), timezone.utc),
+        )
+
+    def _report_id(self, folder: _Folder, entry: _Entry) -> str | None:
+        """Digest of the content; for a file over the limit, of name and stamp: its fetch is refused."""
+        key = (entry.name, entry.stamp)
+        if key not in self._ids:
+            if len(self._ids) > 2 * MAX_FILES:
+                self._ids.clear()
+            try:
+                self._ids[key] = folder.digest(entry, self._max_report_bytes)
+            except (OSError, InputError):
+                # vanished or exchanged since it was listed: the next look sees it as it is then
+                return None
+        return self._ids[key]
+
+
+class _Folder:
+    """The folder held open by descriptor, so that nothing can be slipped in between look and read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self.problems: list[str] = []
+
+    def __enter__(self) -> _Folder:
+        try:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            mode = os.fstat(self._fd).st_mode
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SourceUnavailable(
+                "folder_unreachable",
+                f"folder {printable(self._path)}: {printable(reason)}",
+                "create it, or give the user of StackStorm the right to read it",
+            ) from None
+        if mode & stat.S_IWOTH:
+            self.__exit__()
+            raise SourceUnavailable(
+                "folder_world_writable",
+                f"everybody may write to folder {printable(self._path)}, so anybody could submit detections",
+                f"chmod o-w {printable(self._path)}",
+                lasting=True,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def entries(self) -> Iterator[_Entry]:
+        """Regular files that may be reports; what is passed over for a reason is in ``problems``."""
+        count = 0
+        with os.scandir(self._fd) as found:
+            for item in found:
+                if item.name.startswith(".") or item.name.lower().endswith(IGNORED_SUFFIXES):
+                    continue
+                try:
+                    info = item.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+                    if not stat.S_ISDIR(info.st_mode):
+                        self._problem(f"passed over, a link or no regular file: {printable(item.name, 100)}")
+                    continue
+                count += 1
+                if count > MAX_FILES:
+                    self._problem(
+                        f"more than {MAX_FILES} files: the rest is passed over; move old reports away"
+                    )
+                    return
+                yield _Entry(
+                    item.name,
+                    info.st_size,
+                    (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns),
+                    max(info.st_mtime, info.st_ctime),
+                    info.st_mtime,
+                )
+
+    def open(self, name: str) -> BinaryIO:
+        """Raises InputError ``report_unreadable`` for what is not a regular file now."""
+        try:
+            descriptor = os.open(name, _OPEN_FLAGS, dir_fd=self._fd)
+        except OSError as error:
+            raise InputError("report_unreadable", f"{printable(name, 100)}: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError("report_unreadable", f"{printable(name, 100)} is not a regular file")
+        return os.fdopen(descriptor, "rb")
+
+    def digest(self, entry: _Entry, max_bytes: int) -> str:
+        if entry.size > max_bytes:
+            return ids.digest_part(f"{entry.name}\0{entry.stamp}".encode("utf-8", "surrogateescape"))
+        sha256 = hashlib.sha256()
+        with self.open(entry.name) as stream:
+            while chunk := stream.read(1 << 20):
+                sha256.update(chunk)
+        return ids.digest_name(sha256.hexdigest())
+
+    def _problem(self, text: str) -> None:
+        if len(self.problems) < 20:
+            self.problems.append(text)

@@ -1,0 +1,104 @@
+"""The sandbox sensor: state in the datastore, everything else in ``ioc_scan.detection.sources``."""
+
+import json
+from pathlib import Path
+
+from ioc_scan.clock import system_clock
+from ioc_scan.detection.sources import build_source
+from ioc_scan.detection.sources.triggers import Triggers
+from ioc_scan.detection.sources.watch import Watch, WatchSettings
+from st2reactor.sensor.base import PollingSensor
+
+STATE_PREFIX = "state."
+
+
+class SandboxDetectionsSensor(PollingSensor):
+    """Polls each configured source on its own: one that fails delays nobody but itself."""
+
+    def __init__(self, sensor_service, config=None, poll_interval=None):
+        super().__init__(sensor_service=sensor_service, config=config, poll_interval=poll_interval)
+        self._logger = sensor_service.get_logger(name=self.__class__.__name__)
+        self._triggers = Triggers(Path(__file__).with_suffix(".yaml"))
+        self._watches = {}
+        self._unsaved = set()
+        self._loaded = False
+
+    def setup(self):
+        self._load()
+
+    def poll(self):
+        """Never raises: an exception out of here would end the sensor for good after two restarts."""
+        if not self._loaded and not self._load():
+            return
+        for name, watch in self._watches.items():
+            try:
+                watch.poll(self._dispatch)
+            except Exception:
+                self._logger.exception("source %s: this look failed", name)
+            try:
+                self._save(name, watch)
+            except Exception:
+                self._unsaved.add(name)
+                self._logger.exception("source %s: its state could not be saved; kept in memory", name)
+
+    def cleanup(self):
+        for name, watch in self._watches.items():
+            try:
+                self._save(name, watch)
+            except Exception:
+                self._logger.exception("source %s: its state could not be saved", name)
+
+    def add_trigger(self, trigger):
+        pass
+
+    def update_trigger(self, trigger):
+        pass
+
+    def remove_trigger(self, trigger):
+        pass
+
+    def _load(self):
+        """Read every state once. Only list_values tells an outage from an empty datastore: it raises."""
+        try:
+            stored = self.sensor_service.list_values(local=True, prefix=STATE_PREFIX) or []
+        except Exception:
+            self._logger.exception("the datastore cannot be read; no source is looked at before it can")
+            return False
+        values = {pair.name.rpartition(":")[2]: pair.value for pair in stored}
+        config = self._config or {}
+        for entry in config.get("sources") or []:
+            name = str(entry.get("name"))
+            try:
+                self._watches[name] = Watch(
+                    build_source(entry),
+                    WatchSettings.from_config(entry, config.get("guard") or {}),
+                    self._triggers,
+                    self._state(name, values.get(STATE_PREFIX + name)),
+                    clock=system_clock,
+                    log=self._logger.warning,
+                )
+            except Exception:
+                self._logger.exception("source %s: its configuration cannot be used", name)
+        self._loaded = True
+        return True
+
+    def _state(self, name, value):
+        """None is a first start. What cannot be read counts as one too, but is said."""
+        if not value or value == "None":
+            return None
+        try:
+            return json.loads(value)
+        except ValueError:
+            self._logger.error("source %s: its stored state is damaged; starting afresh", name)
+            return None
+
+    def _save(self, name, watch):
+        if not watch.changed and name not in self._unsaved:
+            return
+        self.sensor_service.set_value(STATE_PREFIX + name, json.dumps(watch.state), local=True)
+        watch.changed = False
+        self._unsaved.discard(name)
+
+    def _dispatch(self, trigger, payload, trace_tag):
+        self.sensor_service.dispatch(trigger=trigger, payload=payload, trace_tag=trace_tag)
+        self._logger.info("dispatched %s for %s", trigger, trace_tag)
