@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from types import TracebackType
 from typing import Any
 
@@ -120,7 +121,22 @@ class Spool:
         os.close(self._lock)
         self._lock = -1
 
+    @property
+    def lock_descriptor(self) -> int:
+        """For worker processes, which must not keep the lock alive."""
+        return self._lock
+
     def _take_lock(self) -> None:
+        # Who looks whether a runner is alive holds the lock for a moment, so one "no" is not the last word.
+        for _ in range(5):
+            try:
+                self._try_lock()
+                return
+            except BlockingIOError:
+                time.sleep(0.05)
+        raise ScannerError("already_running", "another runner works in this spool")
+
+    def _try_lock(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         descriptor = os.open(os.path.join(self.path, LOCK_FILE), flags, 0o600)
         try:
@@ -136,7 +152,7 @@ class Spool:
         except OSError as error:
             os.close(descriptor)
             if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                raise ScannerError("already_running", "another runner works in this spool") from None
+                raise BlockingIOError() from None
             raise
         self._lock = descriptor
 

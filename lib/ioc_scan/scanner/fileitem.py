@@ -1,0 +1,96 @@
+"""A file of the device as an OpenIOC FileItem."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from .names import encode_path, printable
+from .protocol import to_iso
+
+#: bit of the algorithm -> field of a FileItem
+HASH_FIELDS = {1: "Md5sum", 2: "Sha1sum", 4: "Sha256sum"}
+
+
+class Candidate(NamedTuple):
+    """A file that may be (part of) a match, as a worker hands it over: plain values only."""
+
+    path: str  #: as os.fsdecode gives it
+    size: int
+    device: int
+    inode: int
+    modified: float  #: seconds since 1970
+    accessed: float
+    changed: float
+    uid: int
+    digests: dict[int, str]  #: bit of the algorithm -> lower hex
+
+
+def _time(seconds: float) -> str | None:
+    try:
+        return to_iso(datetime.fromtimestamp(seconds, timezone.utc))
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def file_item(path: str, size: int | None, modified: float | None = None) -> dict[str, Any]:
+    """What is known of a file before it is opened. Times that are not asked for may be left out."""
+    folder, _, name = path.rpartition(os.sep)
+    stem, dot, extension = name.rpartition(".")
+    item: dict[str, Any] = {
+        "FileName": name,
+        "FullPath": path,
+        "FilePath": folder or os.sep,
+        "FileExtension": extension if dot and stem else "",
+    }
+    if size is not None:
+        item["SizeInBytes"] = size
+    if modified is not None:
+        item["Modified"] = _time(modified)
+    return item
+
+
+def candidate_item(candidate: Candidate) -> dict[str, Any]:
+    """The whole FileItem of a candidate, as the evaluator judges it."""
+    item = file_item(candidate.path, candidate.size, candidate.modified)
+    item["Accessed"] = _time(candidate.accessed)
+    item["Changed"] = _time(candidate.changed)
+    for bit, digest in candidate.digests.items():
+        item[HASH_FIELDS[bit]] = digest
+    return item
+
+
+def item_key(document: str, identity: bytes) -> str:
+    """The key under which one item of a device is stored once."""
+    return hashlib.sha256(document.encode() + b"\0" + identity).hexdigest()
+
+
+def match_line(candidate: Candidate, item: dict[str, Any]) -> dict[str, Any]:
+    """The part of a match line that describes the file."""
+    identity = os.fsencode(candidate.path) + b"\0" + str(candidate.inode).encode()
+    return {
+        "document": "FileItem",
+        "item": shown_item(item),
+        "item_key": item_key("FileItem", identity),
+        "path": printable(candidate.path),
+        "path_b64": encode_path(candidate.path),
+        "sha256": candidate.digests.get(4),
+        "size": candidate.size,
+        "device": candidate.device,
+        "inode": candidate.inode,
+    }
+
+
+def shown_item(item: dict[str, Any]) -> dict[str, Any]:
+    """An item with all its text made printable: for showing, never for acting."""
+    shown: dict[str, Any] = {}
+    for name, value in item.items():
+        if value is None:
+            continue
+        if isinstance(value, (list, tuple)):
+            shown[name] = [printable(entry) if isinstance(entry, str) else entry for entry in value]
+        else:
+            shown[name] = printable(value) if isinstance(value, str) else value
+    return shown

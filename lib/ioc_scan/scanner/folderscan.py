@@ -1,0 +1,245 @@
+"""The inner loop: looking at every file of one folder, as cheaply as the plan allows.
+
+Stage 0 costs one lstat at most (none if only names are asked), stage 1 reads the few files whose hash can matter,
+once, with all algorithms wanted. Links are never followed; folders are opened relative to their parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from typing import Any, Callable
+
+from .fileitem import Candidate, file_item
+from .hashing import BUFFER_BYTES, MD5, SHA1, SHA256
+from .questions import Questions
+from .safefs import code_of
+
+OPEN_FOLDER = (
+    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+)
+#: O_NONBLOCK: a FIFO that takes a file's place must not hang the scan.
+_OPEN = (
+    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+)
+_NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
+_ALGORITHMS = ((SHA256, hashlib.sha256), (SHA1, hashlib.sha1), (MD5, hashlib.md5))
+#: Named skips a batch carries; all are counted.
+_MAX_SKIPS = 200
+
+
+class StoppedError(Exception):
+    """The scan was told to stop in the middle of a folder; the folder is looked at again later."""
+
+
+class Tally:
+    """What one batch of folders gave."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.hashed_files = 0
+        self.hashed_bytes = 0
+        self.candidates: list[Candidate] = []
+        self.skipped: dict[str, int] = {}
+        self.skips: list[tuple[str, str]] = []
+
+    def skip(self, path: str, reason: str) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        if len(self.skips) < _MAX_SKIPS:
+            self.skips.append((path, reason))
+
+
+class FolderScanner:
+    """Looks at folders for one set of questions. Not for use by two threads at once."""
+
+    def __init__(
+        self,
+        questions: Questions,
+        excluded: Callable[[str], str | None],
+        max_hash_bytes: int | None = None,
+        per_block: Callable[[], None] | None = None,
+        per_file: bool = False,
+    ) -> None:
+        """``excluded(path)`` gives the reason why a folder is not entered, or None. ``per_block`` is called
+        between blocks of large files (with ``per_file``, after small ones too); it may wait (processor budget)
+        or raise :class:`StoppedError`."""
+        self.tally = Tally()
+        self._questions = questions
+        self._excluded = excluded
+        self._max_hash_bytes = max_hash_bytes
+        self._per_block = per_block
+        self._per_file = per_block if per_file else None
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._vector = [self._buffer]
+        self._open_flags = _OPEN | _NO_ACCESS_TIME
+        self._needs_size = bool(
+            questions.size_masks
+            or questions.ranged_masks
+            or (max_hash_bytes is not None and questions.any_size_mask)
+        )
+
+    def scan(self, folder: int, path: str) -> list[str]:
+        """Look at all files of an open folder; the names of its sub-folders. Raises OSError, StoppedError."""
+        questions = self._questions
+        any_mask = questions.any_size_mask
+        mask_of = questions.size_masks.get
+        ranges = questions.ranged_masks
+        names = questions.exact_names
+        asks_more = questions.asks_more
+        needs_size = self._needs_size
+        files = 0
+        subfolders = []
+        prefix = path if path.endswith(os.sep) else path + os.sep
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    files += 1
+                    mask = any_mask
+                    size = None
+                    if needs_size:
+                        try:
+                            size = entry.stat(follow_symlinks=False).st_size
+                        except OSError as error:
+                            self.tally.skip(prefix + entry.name, _reason(error))
+                            continue
+                        mask |= mask_of(size, 0)
+                        for low, high, wanted in ranges:
+                            if low <= size <= high:
+                                mask |= wanted
+                    if (names and entry.name.casefold() in names) or (
+                        asks_more and questions.needs_item(entry.name, prefix + entry.name, size)
+                    ):
+                        self._look(folder, entry, prefix, mask, True)
+                    elif mask:
+                        self._look(folder, entry, prefix, mask, False)
+                elif entry.is_dir(follow_symlinks=False):
+                    subfolders.append(entry.name)
+                else:
+                    self._skip_special(entry, prefix)
+        self.tally.files += files
+        return subfolders
+
+    def enter(self, parent: int, path: str, name: str) -> int | None:
+        """Open a sub-folder relative to its open parent; None (and a recorded skip) if it is not to be entered."""
+        reason = self._excluded(path)
+        if reason is not None:
+            self.tally.skip(path, reason)
+            return None
+        try:
+            return os.open(name, OPEN_FOLDER, dir_fd=parent)
+        except OSError as error:
+            self.tally.skip(path, _reason(error))
+            return None
+
+    # ------------------------------------------------------------------------------------------ one file
+
+    def _skip_special(self, entry: os.DirEntry[str], prefix: str) -> None:
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except OSError as error:
+            self.tally.skip(prefix + entry.name, _reason(error))
+            return
+        self.tally.skip(prefix + entry.name, _KINDS.get(stat.S_IFMT(mode), "special_file"))
+
+    def _look(self, folder: int, entry: os.DirEntry[str], prefix: str, mask: int, wanted: bool) -> None:
+        """Hash a file if that can matter, and keep it as a candidate if it may be part of a match."""
+        name = entry.name
+        try:
+            info = entry.stat(follow_symlinks=False) if wanted or self._needs_size else None
+            if wanted:
+                assert info is not None
+                mask |= self._questions.hash_mask(file_item(prefix + name, info.st_size, info.st_mtime))
+            limit = self._max_hash_bytes
+            if mask and limit is not None and info is not None and info.st_size > limit:
+                self.tally.skip(prefix + name, "too_large_to_hash")
+                mask = 0
+                if not wanted:
+                    return
+            digests: list[bytes] = []
+            if mask:
+                digests, info, size = self._hash(folder, name, mask, info, wanted)
+            else:
+                assert info is not None
+                size = info.st_size
+        except OSError as error:
+            self.tally.skip(prefix + name, _reason(error))
+            return
+        if self._per_file is not None:
+            self._per_file()
+        if info is not None:
+            self.tally.candidates.append(_candidate(prefix + name, info, size, mask, digests))
+
+    def _hash(
+        self, folder: int, name: str, mask: int, info: os.stat_result | None, wanted: bool
+    ) -> tuple[list[bytes], os.stat_result | None, int]:
+        """Digests, status (None: no candidate) and size as read of one file."""
+        descriptor = self._open(folder, name)
+        try:
+            buffer = self._buffer
+            count = size = os.readv(descriptor, self._vector)
+            if count < BUFFER_BYTES:
+                block = buffer[:count]
+                digests = [algorithm(block).digest() for bit, algorithm in _ALGORITHMS if mask & bit]
+            else:
+                hashes = [algorithm(buffer) for bit, algorithm in _ALGORITHMS if mask & bit]
+                while True:
+                    count = os.readv(descriptor, self._vector)
+                    if not count:
+                        break
+                    size += count
+                    block = buffer[:count]
+                    for value in hashes:
+                        value.update(block)
+                    if self._per_block is not None:
+                        self._per_block()
+                digests = [value.digest() for value in hashes]
+            self.tally.hashed_files += 1
+            self.tally.hashed_bytes += size
+            if not wanted and not self._questions.names_digest(digests):
+                return digests, None, size
+            # What is reported is the object that was read, not what stood there a moment before.
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
+                return digests, None, size
+            return digests, info, size
+        finally:
+            os.close(descriptor)
+
+    def _open(self, folder: int, name: str) -> int:
+        try:
+            return os.open(name, self._open_flags, dir_fd=folder)
+        except PermissionError:
+            if self._open_flags == _OPEN:
+                raise
+        # Only a file's owner may leave its access time alone; the others keep trying per file.
+        return os.open(name, _OPEN, dir_fd=folder)
+
+
+_KINDS = {
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "device",
+}
+
+
+def _reason(error: OSError) -> str:
+    code = code_of(error)
+    return "vanished" if code == "missing" else "link" if code == "link_in_path" else code
+
+
+def _candidate(path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> Candidate:
+    values: Any = iter(digests)
+    return Candidate(
+        path,
+        size,
+        info.st_dev,
+        info.st_ino,
+        info.st_mtime,
+        info.st_atime,
+        info.st_ctime,
+        info.st_uid,
+        {bit: next(values).hex() for bit, _ in _ALGORITHMS if mask & bit},
+    )

@@ -1,0 +1,114 @@
+"""Whether a file belongs to a package of the operating system: dpkg's own lists, and rpm where it is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Iterator
+
+from .errors import ScannerError
+from .safefs import same_object
+
+_DPKG = "var/lib/dpkg"
+_RPM_DATABASES = ("var/lib/rpm", "usr/lib/sysimage/rpm")
+_RPM_FILES = ("rpmdb.sqlite", "Packages", "Packages.db")
+_RPM_COMMANDS = ("/usr/bin/rpm", "/bin/rpm")
+_RPM_SECONDS = 30
+
+
+class PackageOwners:
+    """The packages of one system, read once per job. ``root`` is ``/`` or the folder tree of a device."""
+
+    def __init__(self, root: bytes = b"/") -> None:
+        self._root = root.rstrip(b"/")
+        self._lists: bytes | None = None
+
+    def _under_root(self, relative: str) -> str:
+        return os.path.join(os.fsdecode(self._root) + "/", relative)
+
+    def check_not_owned(self, path: bytes, info: os.stat_result) -> None:
+        """Raises ScannerError ``package_owned``, or ``package_check_failed``: what cannot be asked is not touched."""
+        try:
+            owned = self._dpkg_owns(path, info) or self._rpm_owns(path)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ScannerError("package_check_failed", f"cannot ask for package ownership: {error}") from None
+        if owned:
+            raise ScannerError(
+                "package_owned", "the file belongs to an installed package", "reinstall or remove the package"
+            )
+
+    # --------------------------------------------------------------------------------------------- dpkg
+
+    def _dpkg_lines(self) -> bytes:
+        """All paths any package or diversion names, each between newlines."""
+        if self._lists is None:
+            folder = self._under_root(_DPKG)
+            blocks = [b""]
+            if os.path.isdir(folder):
+                info = os.path.join(folder, "info")
+                for name in sorted(os.listdir(info)):
+                    if name.endswith(".list"):
+                        with open(os.path.join(info, name), "rb") as stream:
+                            blocks.append(stream.read())
+                # Three lines a diversion: the path, where it was moved to, the package. Both paths count.
+                diversions = os.path.join(folder, "diversions")
+                if os.path.exists(diversions):
+                    with open(diversions, "rb") as stream:
+                        blocks.append(stream.read())
+            self._lists = b"\n".join(blocks) + b"\n"
+        return self._lists
+
+    def _dpkg_candidates(self, name: bytes) -> Iterator[bytes]:
+        """Packaged paths that end in this name."""
+        if b"\n" in name:  # dpkg refuses such names
+            return
+        lines = self._dpkg_lines()
+        needle = b"/" + name + b"\n"
+        position = lines.find(needle)
+        while position >= 0:
+            start = lines.rfind(b"\n", 0, position + 1) + 1
+            yield lines[start : position + len(needle) - 1]
+            position = lines.find(needle, position + 1)
+
+    def _dpkg_owns(self, path: bytes, info: os.stat_result) -> bool:
+        inner = path[len(self._root) :]
+        for candidate in self._dpkg_candidates(os.path.basename(path)):
+            if inner in (candidate, b"/usr" + candidate):
+                return True
+            # Merged /usr, folders that became links, bind mounts, hard links: the object decides, not the spelling.
+            try:
+                packaged = os.lstat(self._root + candidate)
+            except OSError:
+                continue
+            if same_object(packaged, info):
+                return True
+        return False
+
+    # ---------------------------------------------------------------------------------------------- rpm
+
+    def _rpm_owns(self, path: bytes) -> bool:
+        present = any(
+            os.path.exists(os.path.join(self._under_root(folder), name))
+            for folder in _RPM_DATABASES
+            for name in _RPM_FILES
+        )
+        if not present:
+            return False
+        command = next((name for name in _RPM_COMMANDS if os.path.exists(name)), None)
+        if command is None:
+            raise OSError("there is an rpm database but no rpm command")
+        root = [b"--root", self._root] if self._root else []
+        answer = subprocess.run(
+            [os.fsencode(command), *root, b"-qf", b"--", path[len(self._root) :]],
+            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_RPM_SECONDS,
+            check=False,
+        )
+        if answer.returncode == 0:
+            return True
+        if b"not owned by any package" in answer.stdout:
+            return False
+        raise OSError("rpm answered neither yes nor no")

@@ -1,0 +1,276 @@
+"""Quarantining files: the only place of the scanner that deletes what is not its own.
+
+The order of one item, each step on the pinned object (:mod:`.safefs`):
+
+1. walk to the parent; open the name; regular file; size, device, inode and SHA-256 as matched
+2. refuse system folders, packaged files, and hashes that no actionable IOC file of the plan proves
+3. end processes that run this very object, if asked
+4. copy to quarantine while hashing again, verify by reading back, sync; write the entry (``copied``)
+5. compare the open file, the name and the parent once more; unlink; sync the parent; entry ``quarantined``
+
+A crash leaves the object in place or in quarantine, mostly both; :func:`reconcile` says which on the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import timedelta
+from typing import Any
+
+from . import processes
+from .errors import ScannerError
+from .evaluate import Evaluator
+from .hashing import sha256_of
+from .jobfolder import JobFolder
+from .names import decode_path, encode_path, shown_path
+from .packages import PackageOwners
+from .plan import Plan
+from .protected import check_not_protected
+from .protocol import from_iso, to_iso
+from .quarantine import DEFAULT_QUOTA_BYTES, Quarantine, quarantine_id_of
+from .safefs import Pinned, as_scanner_error, pin
+from .spool import Spool
+
+DEFAULT_MAX_ITEMS = 50
+DEFAULT_QUARANTINE_DAYS = 30
+
+#: Codes that say "this is no longer what was matched" or "this may not be touched"; all others are failures.
+_OUTCOMES = {
+    "missing": "missing",
+    "changed": "changed",
+    "not_a_regular_file": "changed",
+    "link_in_path": "refused",
+    "bad_path": "refused",
+    "system_folder": "refused",
+    "own_spool": "refused",
+    "outside_root": "refused",
+    "package_owned": "refused",
+    "package_check_failed": "refused",
+    "not_actionable": "refused",
+    "over_limit": "refused",
+    "expired": "refused",
+    "cancelled": "refused",
+    "protected_process": "refused",
+    "signed": "refused",
+}
+
+
+def actionable_by_hash(evaluator: Evaluator, sha256: str, size: int) -> bool:
+    """Whether an actionable IOC file is proven by this SHA-256 (and size), and not without the SHA-256."""
+
+    def proven(item: dict[str, Any]) -> bool:
+        return any(hit.tier == "actionable" for hit in evaluator.feed("FileItem", item))
+
+    return proven({"SizeInBytes": size, "Sha256sum": sha256}) and not proven({"SizeInBytes": size})
+
+
+class Responder:
+    """Works through one respond job."""
+
+    def __init__(self, folder: JobFolder, spool: Spool, plan: Plan, system: str) -> None:
+        self._folder = folder
+        self._spool = spool
+        self._evaluator = Evaluator(plan, system)
+        self._job = folder.job
+        self._settings: dict[str, Any] = folder.job.get("settings", {})
+        self._dry_run: bool = folder.job.get("dry_run", False)
+        self._quarantine = Quarantine(spool.folder("quarantine"))
+        self._owners = [PackageOwners()]
+        if spool.root not in (None, "/"):
+            self._owners.append(PackageOwners(os.fsencode(str(spool.root))))
+
+    def run(self) -> None:
+        """All items, each with exactly one line in the results. Raises WithdrawnError."""
+        limit = self._settings.get("max_items", DEFAULT_MAX_ITEMS)
+        items = self._job["items"]
+        for index, item in enumerate(items):
+            if item["match_id"] not in self._folder.results.known:
+                within = index < limit
+                line = self._one(item, within)
+                self._folder.results.append(line, durable=True)
+            self._folder.status["progress"] = (index + 1) / len(items)
+            self._folder.write_status()
+
+    def _one(self, item: dict[str, Any], within_limit: bool) -> dict[str, Any]:
+        line: dict[str, Any] = {
+            "type": "response",
+            "match_id": item["match_id"],
+            "outcome": "failed",
+            "code": "",
+            "message": "",
+            "quarantine_id": None,
+            "sha256": item["sha256"],
+            "size": item["size"],
+            "terminated": [],
+        }
+        try:
+            path = decode_path(item["path_b64"])
+            line["path"] = shown_path(path)
+            settled = self._reconcile(item, path)
+            if settled is None:
+                self._check_allowed(within_limit)
+                self._quarantine_one(item, path, line)
+            else:
+                line.update(settled)
+        except ScannerError as error:
+            line.update(outcome=_OUTCOMES.get(error.code, "failed"), code=error.code, message=error.message)
+        except OSError as error:
+            known = as_scanner_error(error, b"")
+            line.update(
+                outcome=_OUTCOMES.get(known.code, "failed"), code=known.code, message=str(error.strerror)
+            )
+        return line
+
+    def _check_allowed(self, within_limit: bool) -> None:
+        """Asked before each item, and again right before each deletion."""
+        if self._folder.control() == "cancel":
+            raise ScannerError("cancelled", "the response was cancelled")
+        if self._folder.clock() > from_iso(self._job["not_after"]):
+            raise ScannerError("expired", "the response's time is over")
+        if not within_limit:
+            raise ScannerError("over_limit", "more files than one response may act on")
+
+    # --------------------------------------------------------------------------------------- one object
+
+    def _quarantine_one(self, item: dict[str, Any], path: bytes, line: dict[str, Any]) -> None:
+        root = None if self._spool.root is None else os.fsencode(self._spool.root)
+        check_not_protected(path, os.fsencode(os.path.realpath(self._spool.path)), root)
+        if not actionable_by_hash(self._evaluator, item["sha256"], item["size"]):
+            raise ScannerError("not_actionable", "no actionable IOC file of the task names this SHA-256")
+        with pin(path) as pinned:
+            try:
+                descriptor = pinned.open_for_reading()
+            except OSError as error:
+                raise as_scanner_error(error, path) from None
+            try:
+                self._act(item, pinned, descriptor, line)
+            finally:
+                os.close(descriptor)
+
+    def _act(self, item: dict[str, Any], pinned: Pinned, descriptor: int, line: dict[str, Any]) -> None:
+        before = os.fstat(descriptor)
+        if (before.st_size, before.st_dev, before.st_ino) != (item["size"], item["device"], item["inode"]):
+            raise ScannerError("changed", "size, device or inode are not those of the match")
+        sha256, _ = sha256_of(descriptor, self._folder.check_present)
+        if sha256 != item["sha256"]:
+            raise ScannerError("changed", "the content is not that of the match")
+        for owners in self._owners:
+            owners.check_not_owned(pinned.path, before)
+        quota = self._settings.get("quota_bytes", DEFAULT_QUOTA_BYTES)
+        self._quarantine.check_room(sha256, before.st_size, quota)
+        line["terminated"] = processes.running(before.st_dev, before.st_ino)
+        if not self._settings.get("terminate_processes", False):
+            line["running"], line["terminated"] = line["terminated"], []
+        if self._dry_run:
+            line["outcome"] = "would_quarantine"
+            return
+        processes.end(line["terminated"], before.st_dev, before.st_ino)
+        entry = self._entry(item, pinned.path, before)
+        self._quarantine.store(descriptor, sha256, self._folder.check_present)
+        self._quarantine.put(entry)
+        try:
+            self._check_unchanged(pinned, descriptor, before)
+        except BaseException:
+            self._quarantine.remove(entry)  # nothing was deleted, so nothing is kept
+            raise
+        try:
+            os.unlink(pinned.name, dir_fd=pinned.parent)
+        except OSError as error:
+            # Not removed, unless the file system says "error" and does it all the same.
+            if pinned.still_is(before):
+                self._quarantine.remove(entry)
+                raise as_scanner_error(error, pinned.path) from None
+        with contextlib.suppress(OSError):  # the name is gone; at worst a power cut brings it back
+            os.fsync(pinned.parent)
+        self._quarantine.put({**entry, "state": "quarantined"})
+        line.update(outcome="quarantined", quarantine_id=entry["quarantine_id"])
+
+    def _check_unchanged(self, pinned: Pinned, descriptor: int, before: os.stat_result) -> None:
+        """The last look before the deletion. Raises ScannerError, WithdrawnError."""
+        self._check_allowed(within_limit=True)
+        now = os.fstat(descriptor)
+        if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
+            before.st_size,
+            before.st_mtime_ns,
+            before.st_ctime_ns,
+        ):
+            raise ScannerError("changed", "the file changed while it was copied")
+        if not pinned.parent_in_place():
+            raise ScannerError("changed", "the folder moved while the file was copied")
+        if not pinned.still_is(now):
+            raise ScannerError("changed", "the name stands for another file by now")
+
+    def _entry(self, item: dict[str, Any], path: bytes, info: os.stat_result) -> dict[str, Any]:
+        now = self._folder.clock()
+        days = self._settings.get("quarantine_days", DEFAULT_QUARANTINE_DAYS)
+        return {
+            "quarantine_id": quarantine_id_of(self._job["job_id"], item["match_id"]),
+            "state": "copied",
+            "sha256": item["sha256"],
+            "size": info.st_size,
+            "path": shown_path(path),
+            "path_b64": encode_path(path),
+            "mode": info.st_mode & 0o7777,
+            "uid": info.st_uid,
+            "gid": info.st_gid,
+            "accessed_ns": info.st_atime_ns,
+            "modified_ns": info.st_mtime_ns,
+            "device": info.st_dev,
+            "inode": info.st_ino,
+            "task_id": self._job["task_id"],
+            "job_id": self._job["job_id"],
+            "match_id": item["match_id"],
+            "quarantined_at": to_iso(now),
+            "expires_at": to_iso(now + timedelta(days=days)),
+        }
+
+    # ----------------------------------------------------------------------------------- after a crash
+
+    def reconcile(self) -> None:
+        """Report what an earlier, broken-off run of this job did, without doing more. Raises WithdrawnError."""
+        for item in self._job["items"]:
+            if item["match_id"] in self._folder.results.known:
+                continue
+            line = self._one_settled(item)
+            self._folder.results.append(line, durable=True)
+
+    def _one_settled(self, item: dict[str, Any]) -> dict[str, Any]:
+        line: dict[str, Any] = {
+            "type": "response",
+            "match_id": item["match_id"],
+            "outcome": "refused",
+            "code": "expired",
+            "message": "the response's time is over",
+            "quarantine_id": None,
+            "sha256": item["sha256"],
+            "size": item["size"],
+            "terminated": [],
+        }
+        try:
+            line.update(self._reconcile(item, decode_path(item["path_b64"])) or {})
+        except (ScannerError, OSError):
+            pass  # nothing to find under such a path: it stays refused
+        return line
+
+    def _reconcile(self, item: dict[str, Any], path: bytes) -> dict[str, Any] | None:
+        """What is already true of this item: None if its object is still in place and unhandled."""
+        quarantine_id = quarantine_id_of(self._job["job_id"], item["match_id"])
+        entry = self._quarantine.find(quarantine_id)
+        if entry is None:
+            return None
+        if entry["state"] == "copied":
+            if self._in_place(entry, path):
+                self._quarantine.remove(entry)
+                return None
+            self._quarantine.put({**entry, "state": "quarantined"})
+        return {"outcome": "quarantined", "code": "", "message": "", "quarantine_id": quarantine_id}
+
+    @staticmethod
+    def _in_place(entry: dict[str, Any], path: bytes) -> bool:
+        try:
+            with pin(path) as pinned:
+                info = pinned.stat()
+        except (ScannerError, OSError):
+            return False
+        return (info.st_dev, info.st_ino) == (entry["device"], entry["inode"])

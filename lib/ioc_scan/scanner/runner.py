@@ -1,0 +1,241 @@
+"""Runs the jobs of a spool: what may run, in which order, until nothing is left to do.
+
+Jobs that act (respond, restore, purge) go first and do not wait for a scan to end. Scans of the same folders share
+one walk. A job that may not run is refused with a code, never run in part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+
+from .clock import Clock
+from .errors import ScannerError
+from .jobfolder import JobFolder, WithdrawnError
+from .plan import Plan, load_plan
+from .protocol import (
+    DONE_FOLDER,
+    JOB_FILE,
+    JOBS_FOLDER,
+    MAX_JOB_BYTES,
+    from_iso,
+    is_job_id,
+    read_bytes,
+    read_json,
+    write_json_atomic,
+)
+from .quarantine import Quarantine
+from .respond import Responder
+from .restore import Restorer
+from .safefs import as_scanner_error
+from .scanjob import ScanJob
+from .scanrun import ScanRun
+from .spool import Spool
+
+_LOOK_SECONDS = 1.0
+#: Markers of jobs are kept this long after the job's own end, where its times refuse it anyway.
+_MARKER_DAYS = 30
+
+
+def system_name() -> str:
+    """This system as plans name it."""
+    return {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")
+
+
+class Runner:
+    """All jobs of one spool. ``digest``: SHA-256 of this scanner's own file, None when run from source."""
+
+    def __init__(self, spool: Spool, clock: Clock, digest: str | None, once: bool) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._digest = digest
+        self._once = once
+        self._stopping = False
+
+    def run(self) -> None:
+        """Work until every job is settled; with ``once`` until nothing can be done right now."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._forget_old_markers()
+        Quarantine(self._spool.folder("quarantine")).sweep()
+        while not self._stopping:
+            self.run_acting()
+            scans, waiting = self._due_scans()
+            if scans:
+                ScanRun(self, self._spool, self._clock, scans).run()
+                if not self._once:
+                    continue
+            if self._once or not (scans or waiting):
+                return
+            time.sleep(_LOOK_SECONDS)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        """A signal asked to end: store places, leave the jobs as they are."""
+        return self._stopping
+
+    # --------------------------------------------------------------------------------------- looking
+
+    def _open_jobs(self, acting: bool) -> list[JobFolder]:
+        """Jobs that are not settled and may run at all; those that may not are refused here."""
+        found = []
+        for name in self._spool.jobs():
+            if not is_job_id(name):
+                continue
+            try:
+                folder = JobFolder(os.path.join(self._spool.folder(JOBS_FOLDER), name), self._clock)
+                if folder.settled:
+                    continue
+                folder.begin(self._spool.device_id)
+                try:
+                    folder.load()
+                    if (folder.job["kind"] != "scan") != acting:
+                        continue
+                    self._check_ours(folder)
+                except (ScannerError, OSError) as error:
+                    folder.end("refused", _as_scanner_error(error))
+                    continue
+                found.append(folder)
+            except WithdrawnError:
+                continue
+        return found
+
+    def _check_ours(self, folder: JobFolder) -> None:
+        """Raises ScannerError: foreign, replayed, or for another scanner."""
+        job = folder.job
+        if job["device_id"] != self._spool.device_id:
+            raise ScannerError("foreign_device", "the job is for another device")
+        if self._digest is not None and job["scanner_digest"] != self._digest:
+            raise ScannerError(
+                "wrong_scanner", "the job was made for another scanner", "deliver the job's scanner"
+            )
+        try:
+            marker = read_json(self._marker(folder.job_id))
+        except FileNotFoundError:
+            return
+        if folder.state == "pending" or marker.get("job_digest") != self._job_digest(folder):
+            raise ScannerError("replayed", "a job of this id was already started on this device")
+
+    def _marker(self, job_id: str) -> str:
+        return os.path.join(self._spool.folder(DONE_FOLDER), job_id)
+
+    @staticmethod
+    def _job_digest(folder: JobFolder) -> str:
+        return hashlib.sha256(read_bytes(os.path.join(folder.path, JOB_FILE), MAX_JOB_BYTES)).hexdigest()
+
+    def start(self, folder: JobFolder, state: str = "running") -> None:
+        """Status first, then the marker: a job broken off between the two goes on, it is not taken for a replay."""
+        folder.write_status(state)
+        marker = {"not_after": folder.job["not_after"], "job_digest": self._job_digest(folder)}
+        write_json_atomic(self._marker(folder.job_id), marker)
+
+    def _forget_old_markers(self) -> None:
+        now = self._clock()
+        for name in os.listdir(self._spool.folder(DONE_FOLDER)):
+            try:
+                marker = read_json(self._marker(name))
+                if (now - from_iso(marker["not_after"])).days > _MARKER_DAYS:
+                    os.unlink(self._marker(name))
+            except (ScannerError, OSError, KeyError, TypeError):
+                continue  # what cannot be read stays: it refuses its job, which is the safe side
+
+    def expired(self, folder: JobFolder) -> bool:
+        return self._clock() > from_iso(folder.job["not_after"])
+
+    def _due(self, folder: JobFolder) -> bool:
+        return self._clock() >= from_iso(folder.job["not_before"])
+
+    def load_plan(self, folder: JobFolder) -> Plan:
+        """The job's plan. Raises ScannerError ``plan_mismatch`` and what ``load_plan`` raises."""
+        try:
+            content = folder.read_plan()
+        except OSError as error:
+            raise ScannerError("plan_missing", f"plan.json cannot be read: {error.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != folder.job["plan_digest"]:
+            raise ScannerError("plan_mismatch", "plan.json is not the plan that the job names")
+        return load_plan(content)
+
+    # ---------------------------------------------------------------------------------------- acting
+
+    def run_acting(self) -> None:
+        """Respond, restore and purge jobs that are due. Cheap when there are none."""
+        for folder in self._open_jobs(acting=True):
+            try:
+                self._run_one(folder)
+            except WithdrawnError:
+                folder.close()
+            except (ScannerError, OSError) as error:
+                _end_quietly(folder, _as_scanner_error(error))
+
+    def _run_one(self, folder: JobFolder) -> None:
+        word = folder.control()
+        if self.expired(folder):
+            if folder.job["kind"] == "respond" and folder.state != "pending":
+                Responder(folder, self._spool, self.load_plan(folder), system_name()).reconcile()
+            folder.end("expired", ScannerError("expired", "the job's time is over"))
+        elif word == "cancel" and folder.state == "pending":
+            folder.end("cancelled")
+        elif self._due(folder) and word != "pause":
+            plan = self.load_plan(folder) if folder.job["kind"] == "respond" else None
+            self.start(folder)
+            if plan is not None:
+                Responder(folder, self._spool, plan, system_name()).run()
+            elif folder.job["kind"] == "restore":
+                Restorer(folder, self._spool).restore()
+            elif folder.job["kind"] == "purge":
+                Restorer(folder, self._spool).purge()
+            else:
+                raise ScannerError("unsupported", "this scanner does not do such jobs")
+            folder.end("cancelled" if folder.control() == "cancel" else "done")
+
+    # --------------------------------------------------------------------------------------- scanning
+
+    def _due_scans(self) -> tuple[list[ScanJob], bool]:
+        """Scan jobs that share the next walk, and whether others wait for their time or for ``resume``."""
+        waiting = False
+        groups: dict[str, list[ScanJob]] = {}
+        for folder in self._open_jobs(acting=False):
+            try:
+                word = folder.control()
+                if self.expired(folder):
+                    folder.end("expired", ScannerError("expired", "the scan's time is over"))
+                elif word == "cancel":
+                    folder.end("cancelled")
+                elif word == "pause" or not self._due(folder):
+                    waiting = True
+                    if word == "pause" and folder.state not in ("pending", "paused"):
+                        folder.write_status("paused")
+                else:
+                    job = ScanJob(folder, self.load_plan(folder), system_name())
+                    # A job with a place of its own walks alone: the others do not stand where it stands.
+                    fresh = folder.read_checkpoint() is None
+                    key = (
+                        json.dumps(folder.job.get("settings", {}), sort_keys=True) if fresh else folder.job_id
+                    )
+                    groups.setdefault(key, []).append(job)
+            except WithdrawnError:
+                continue
+            except (ScannerError, OSError) as error:
+                _end_quietly(folder, _as_scanner_error(error), "refused")
+        if not groups:
+            return [], waiting
+        return next(iter(groups.values())), waiting or len(groups) > 1
+
+
+def _as_scanner_error(error: ScannerError | OSError) -> ScannerError:
+    return error if isinstance(error, ScannerError) else as_scanner_error(error, os.fsencode("the spool"))
+
+
+def _end_quietly(folder: JobFolder, error: ScannerError, state: str = "failed") -> None:
+    """End a job with an error; if even that cannot be written, the manager sees a status that stands still."""
+    try:
+        folder.end(state, error)
+    except (WithdrawnError, OSError):
+        folder.close()

@@ -1,0 +1,151 @@
+"""One scan job inside a walk: its evaluator, its results, its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import ScannerError
+from .evaluate import Evaluator
+from .fileitem import candidate_item, item_key, match_line, shown_item
+from .folderscan import Tally
+from .jobfolder import JobFolder
+from .names import printable
+from .plan import Plan, PlanError
+from .protocol import dump_json
+from .walk import Frame, frames_from_json, frames_to_json
+
+CHECKPOINT_VERSION = 1
+
+
+class ScanJob:
+    """Feeds what a walk finds to the plan of one job, and writes what it proves."""
+
+    def __init__(self, folder: JobFolder, plan: Plan, system: str) -> None:
+        self.folder = folder
+        self.evaluator = Evaluator(plan, system)
+        self._names = {ioc.digest: printable(ioc.name) for ioc in plan.iocs}
+        self._skips_named = 0
+        #: Counters of finished batches only: they go with the stored place.
+        self._files = 0
+        self._bytes = 0
+        self._skipped: dict[str, int] = {}
+        #: Documents other than files that were collected already.
+        self.collected: list[str] = []
+
+    # -------------------------------------------------------------------------------------------- place
+
+    def restore(self) -> list[Frame] | None:
+        """Take up the stored place of a broken-off run; None: start at the beginning."""
+        checkpoint = self.folder.read_checkpoint()
+        if checkpoint is None or checkpoint.get("version") != CHECKPOINT_VERSION:
+            return None
+        try:
+            if checkpoint["plan_digest"] != self.folder.job["plan_digest"]:
+                return None
+            frames = frames_from_json(checkpoint["frames"])
+            self.evaluator.restore_state(checkpoint["evaluator"])
+            self._files, self._bytes = int(checkpoint["files"]), int(checkpoint["bytes"])
+            self._skipped = {str(key): int(value) for key, value in checkpoint["skipped"].items()}
+            self.collected = [str(name) for name in checkpoint["collected"]]
+        except (KeyError, TypeError, ValueError, AttributeError, PlanError):
+            raise ScannerError(
+                "bad_checkpoint", "the stored place of the scan cannot be used", "start the task again"
+            ) from None
+        self._show()
+        return frames
+
+    def store(self, frames: list[Frame]) -> None:
+        """Store the place. Raises WithdrawnError, OSError."""
+        self.folder.write_checkpoint(
+            {
+                "version": CHECKPOINT_VERSION,
+                "plan_digest": self.folder.job["plan_digest"],
+                "frames": frames_to_json(frames),
+                "evaluator": self.evaluator.save_state(),
+                "files": self._files,
+                "bytes": self._bytes,
+                "skipped": self._skipped,
+                "collected": self.collected,
+            }
+        )
+
+    # ------------------------------------------------------------------------------------------- results
+
+    def take(self, tally: Tally) -> None:
+        """Judge what one batch of folders gave. Raises OSError (disk full), WithdrawnError."""
+        self._files += tally.files
+        self._bytes += tally.hashed_bytes
+        for reason, count in tally.skipped.items():
+            self._skipped[reason] = self._skipped.get(reason, 0) + count
+        for path, reason in tally.skips:
+            self.folder.name_skip(printable(path), reason)
+        for candidate in tally.candidates:
+            item = candidate_item(candidate)
+            for hit in self.evaluator.feed("FileItem", item):
+                self._report(hit.ioc_digest, hit.tier, hit.item_ids, match_line(candidate, item))
+        self._show()
+
+    def take_item(self, document: str, item: dict[str, Any]) -> None:
+        """Judge one item that is no file."""
+        for hit in self.evaluator.feed(document, item):
+            self._report(hit.ioc_digest, hit.tier, hit.item_ids, _other_line(document, item))
+
+    def finish(self) -> None:
+        """Join across documents, and write the summary. Raises OSError, WithdrawnError."""
+        finish = self.evaluator.finish()
+        for match in finish.matches:
+            for document, item, item_ids in match.parts:
+                line = _other_line(document, dict(item))
+                line["binding"] = "host"
+                self._report(match.ioc_digest, match.tier, item_ids, line)
+        status = self.folder.status
+        status["not_evaluated"] = [{"what": what, "reason": reason} for what, reason in finish.not_evaluated]
+        status["outcomes"] = finish.outcomes
+        status["progress"] = 1.0
+        self._show()
+        self.folder.results.append(
+            {
+                "type": "summary",
+                "files": self._files,
+                "bytes_hashed": self._bytes,
+                "matches": status["matches"],
+                "not_evaluated": status["not_evaluated"],
+                "skipped": self._skipped,
+                "outcomes": finish.outcomes,
+            },
+            durable=True,
+        )
+
+    def _report(self, digest: str, tier: str, item_ids: Any, line: dict[str, Any]) -> None:
+        key = f"{digest} {line['item_key']}"
+        results = self.folder.results
+        if key in results.known:
+            return
+        line.update(type="match", ioc=digest, ioc_name=self._names.get(digest, ""), tier=tier)
+        line["proof"] = list(item_ids)
+        results.append(line)
+        self.folder.status["matches"] = results.matches
+
+    def _show(self) -> None:
+        status = self.folder.status
+        status["files_seen"] = self._files
+        status["bytes_hashed"] = self._bytes
+        status["skipped"] = dict(self._skipped)
+        status["matches"] = self.folder.results.matches
+
+
+def _other_line(document: str, item: dict[str, Any]) -> dict[str, Any]:
+    """A match line of an item that is no file, or of a file that counts together with other items."""
+    shown = shown_item(item)
+    line: dict[str, Any] = {
+        "document": document,
+        "item": shown,
+        "item_key": item_key(document, dump_json(shown)),
+        "path": shown.get("FullPath") or shown.get("path") or "",
+        "path_b64": None,
+        "sha256": shown.get("Sha256sum"),
+        "size": shown.get("SizeInBytes"),
+        "device": None,
+        "inode": None,
+    }
+    return line

@@ -1,0 +1,134 @@
+"""Which folders a scan enters: the scopes, and what is left out of them unless asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from fnmatch import translate
+from typing import Any, Callable
+
+from .names import shown_path
+from .walk import Frame
+
+#: Where malware lives on Linux: what people and services write, what starts by itself, what a download leaves.
+_CRITICAL_LINUX = (
+    "/tmp", "/var/tmp", "/dev/shm", "/home", "/root", "/etc", "/opt", "/srv", "/usr/local", "/run/user", "/var/www",
+    "/var/spool", "/var/lib/systemd", "/usr/lib/systemd", "/lib/systemd", "/usr/share/autostart",
+)  # fmt: skip
+_CRITICAL_MACOS = (
+    "/Applications",
+    "/Library",
+    "/Users",
+    "/private/tmp",
+    "/private/var/tmp",
+    "/usr/local",
+    "/opt",
+)
+#: The operating system itself, and all of the critical areas.
+_SYSTEM_LINUX = ("/bin", "/boot", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var")
+_SYSTEM_MACOS = ("/System", "/bin", "/sbin", "/usr", "/private/var")
+
+_NETWORK = frozenset(
+    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "davfs", "fuse.davfs", "lustre", "gpfs", "ocfs2", "gfs2", "orangefs", "beegfs", "coda", "ncpfs", "afpfs", "webdav", "virtiofs"]
+)
+#: Not files: views of the kernel.
+_KERNEL = frozenset(
+    ["proc", "sysfs", "cgroup", "cgroup2", "devpts", "securityfs", "debugfs", "tracefs", "configfs", "pstore", "bpf", "mqueue", "hugetlbfs", "autofs", "binfmt_misc", "fusectl", "selinuxfs", "efivarfs", "rpc_pipefs", "nsfs", "devfs"]
+)
+_LAYERS = frozenset(("overlay", "aufs"))
+#: Layers of containers: the same files again, once per image and container.
+_LAYER_FOLDERS = (
+    "/var/lib/docker/overlay2", "/var/lib/docker/aufs", "/var/lib/docker/image", "/var/lib/containerd",
+    "/var/lib/containers/storage/overlay",
+)  # fmt: skip
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """(mount point, file system type) of all mounts, where the system has a list of them."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as stream:
+            lines = stream.read().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        before, _, after = line.partition(b" - ")
+        fields = before.split()
+        if len(fields) > 4 and after:
+            point = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code.group(1), 8)]), fields[4])
+            found.append((os.fsdecode(point), after.split()[0].decode("ascii", "replace")))
+    return found
+
+
+class Scope:
+    """The folders of one scan. ``roots`` have no links in them; ``excluded`` says why a folder is left out."""
+
+    def __init__(self, settings: dict[str, Any], device_root: str | None, own: list[str]) -> None:
+        """``own``: folders of the scanner itself (spool, quarantine), never entered. Raises OSError."""
+        self._reasons: dict[str, str] = {}
+        for path in own:
+            self._reasons[os.path.realpath(path)] = "own_spool"
+        scope = settings.get("scope", "custom" if settings.get("roots") else "critical")
+        self.roots = self._find_roots(scope, settings.get("roots", []), device_root)
+        self._exclude_mounts(bool(settings.get("network_file_systems", False)))
+        patterns = []
+        for exclude in settings.get("excludes", []):
+            if any(character in exclude for character in "*?["):
+                patterns.append(translate(exclude))
+            else:
+                self._reasons[exclude.rstrip(os.sep) or os.sep] = "excluded"
+        self._pattern = re.compile("|".join(patterns)).match if patterns else None
+        if self._pattern is None:
+            self.excluded: Callable[[str], str | None] = self._reasons.get
+        else:
+            self.excluded = self._excluded_by_pattern
+
+    def frames(self) -> list[Frame]:
+        """The start of a walk: each root itself."""
+        return [(root, [""]) for root in self.roots]
+
+    def _excluded_by_pattern(self, path: str) -> str | None:
+        assert self._pattern is not None
+        return self._reasons.get(path) or ("excluded" if self._pattern(path) else None)
+
+    @staticmethod
+    def _find_roots(scope: str, wanted: list[str], device_root: str | None) -> list[str]:
+        if device_root is not None and scope != "custom":
+            names = [device_root]
+        elif scope == "custom":
+            names = wanted
+        elif scope == "all":
+            names = [os.sep]
+        else:
+            macos = sys.platform == "darwin"
+            names = list(_CRITICAL_MACOS if macos else _CRITICAL_LINUX)
+            if scope == "system":
+                names += _SYSTEM_MACOS if macos else _SYSTEM_LINUX
+            names = [name for name in names if os.path.isdir(name)]
+        roots = sorted({os.path.realpath(name) for name in names})
+        if device_root is not None:
+            base = device_root.rstrip(os.sep) + os.sep
+            outside = [root for root in roots if not (root + os.sep).startswith(base)]
+            if outside:
+                raise PermissionError(1, "outside this device's folder tree: " + shown_path(outside[0]))
+        # A root inside another one would be looked at twice.
+        kept: list[str] = []
+        for root in roots:
+            if not any(root == other or root.startswith(other.rstrip(os.sep) + os.sep) for other in kept):
+                kept.append(root)
+        return kept
+
+    def _exclude_mounts(self, network: bool) -> None:
+        for point, kind in _mounts():
+            if point in self.roots:
+                continue  # asked for by name
+            if kind in _KERNEL:
+                self._reasons[point] = "kernel_file_system"
+            elif kind in _NETWORK and not network:
+                self._reasons[point] = "network_file_system"
+            elif kind in _LAYERS:
+                self._reasons[point] = "container_layer"
+        for folder in _LAYER_FOLDERS:
+            if folder not in self.roots:
+                self._reasons.setdefault(folder, "container_layer")

@@ -1,0 +1,164 @@
+"""The walk over folders, in pieces that can be handed to workers, stopped, stored and taken up again.
+
+A frame ``(path, names)`` says: of this folder, these sub-folders are still to be looked at. A list of frames is the
+whole state of a walk; what a worker gets, gives back, and what a checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Callable, List, Tuple
+
+from .folderscan import OPEN_FOLDER, FolderScanner, StoppedError, Tally
+from .names import shown_path
+from .safefs import code_of
+
+Frame = Tuple[str, List[str]]
+#: Folders held open along one branch; a deeper branch opens its upper folders again when it comes back to them.
+MAX_OPEN_FOLDERS = 200
+
+
+def open_folder(path: str) -> int:
+    """A descriptor of a folder, walked to component by component from ``/``; links are errors. Raises OSError."""
+    folder = os.open(os.sep, OPEN_FOLDER)
+    try:
+        for part in path.split(os.sep):
+            if part:
+                deeper = os.open(part, OPEN_FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = deeper
+    except OSError:
+        os.close(folder)
+        raise
+    return folder
+
+
+class _Level:
+    """One open folder of the branch the walk is in."""
+
+    def __init__(self, path: str, names: list[str], folder: int = -1) -> None:
+        self.path = path
+        self.names = names
+        self.folder = folder
+
+    def close(self) -> None:
+        if self.folder >= 0:
+            os.close(self.folder)
+            self.folder = -1
+
+
+def walk(
+    scanner: FolderScanner, frames: list[Frame], seconds: float, stop: Callable[[], bool]
+) -> list[Frame]:
+    """Look at folders until none is left or the time is over; the frames that are left.
+
+    A name of ``""`` stands for the frame's folder itself (the start of a walk). When ``stop`` says so, or a
+    :class:`StoppedError` comes out of a large file, the folder at hand counts as not yet looked at.
+    """
+    end = time.monotonic() + seconds
+    levels: list[_Level] = [_Level(path, list(names)) for path, names in frames]
+    try:
+        while levels and not stop():
+            level = levels[-1]
+            if not level.names:
+                levels.pop().close()
+                continue
+            if level.folder < 0 and not _reopen(level, scanner):
+                levels.pop()
+                continue
+            _step(scanner, levels)
+            if time.monotonic() > end:
+                break
+        return [(level.path, level.names) for level in levels if level.names]
+    finally:
+        for level in levels:
+            level.close()
+
+
+def _reopen(level: _Level, scanner: FolderScanner) -> bool:
+    try:
+        level.folder = open_folder(level.path)
+        return True
+    except OSError as error:
+        reason = code_of(error)
+        scanner.tally.skip(level.path, "vanished" if reason == "missing" else reason)
+        return False
+
+
+def _step(scanner: FolderScanner, levels: list[_Level]) -> None:
+    """Look at the last name of the last level."""
+    level = levels[-1]
+    name = level.names[-1]
+    if name:
+        path = level.path + name if level.path.endswith(os.sep) else level.path + os.sep + name
+        folder = scanner.enter(level.folder, path, name)
+    else:
+        path = level.path
+        folder = os.dup(level.folder)
+    if folder is None:
+        level.names.pop()
+        return
+    before = len(scanner.tally.candidates)
+    try:
+        subfolders = scanner.scan(folder, path)
+    except StoppedError:
+        # The name stays in its frame; what was found in the folder so far will be found again.
+        del scanner.tally.candidates[before:]
+        os.close(folder)
+        return
+    except OSError as error:
+        scanner.tally.skip(path, code_of(error))
+        subfolders = []
+    level.names.pop()
+    if not subfolders:
+        os.close(folder)
+        return
+    levels.append(_Level(path, subfolders, folder))
+    if len(levels) > MAX_OPEN_FOLDERS:
+        levels[-MAX_OPEN_FOLDERS - 1].close()
+
+
+def split(frames: list[Frame], parts: int) -> tuple[list[Frame], list[Frame]]:
+    """Cut about one ``parts``-th of the names off the end of ``frames``: (what is left, what was cut off)."""
+    total = sum(len(names) for _, names in frames)
+    wanted = max(1, total // parts)
+    left = list(frames)
+    cut: list[Frame] = []
+    while left and wanted > 0:
+        path, names = left.pop()
+        take = min(wanted, len(names))
+        if take < len(names):
+            left.append((path, names[:-take]))
+        if take:
+            cut.append((path, names[-take:]))
+        wanted -= take
+    cut.reverse()
+    return left, cut
+
+
+def frames_to_json(frames: list[Frame]) -> list[list[object]]:
+    """For a checkpoint: JSON with ASCII escapes keeps undecodable bytes (lone surrogates) as they are."""
+    return [[path, names] for path, names in frames]
+
+
+def frames_from_json(value: object) -> list[Frame]:
+    """Read a checkpoint's frames. Raises ValueError for anything of another shape."""
+    if not isinstance(value, list):
+        raise ValueError("frames are not a list")
+    frames: list[Frame] = []
+    for entry in value:
+        path, names = entry
+        if (
+            not isinstance(path, str)
+            or not os.path.isabs(path)
+            or not all(isinstance(name, str) for name in names)
+        ):
+            raise ValueError("a frame is not a path and names: " + shown_path(str(path))[:80])
+        if any(os.sep in name or name in (".", "..") for name in names):
+            raise ValueError("a frame's name is no name")
+        frames.append((path, list(names)))
+    return frames
+
+
+__all__ = ["Frame", "Tally", "frames_from_json", "frames_to_json", "open_folder", "split", "walk"]
