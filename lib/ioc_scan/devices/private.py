@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from ..errors import DeviceError
@@ -33,21 +32,3 @@ def ensure_private_folder(folder: Path) -> Path:
     except ScannerError as error:
         raise DeviceError(error.code, error.message, error.hint) from error
     return folder
-
-
-def read_regular(path: Path, limit: int, offset: int = 0) -> tuple[bytes, int] | None:
-    """Up to ``limit`` bytes from ``offset`` and the file's size; None when absent. Raises OSError.
-
-    Links and pipes are refused: whoever may write the folder must not choose what is read instead.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(f"{path.name} is not a regular file")
-        return os.pread(descriptor, limit, offset), info.st_size
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -212,13 +213,14 @@ def _read_part(path: str, offset: int, limit: int) -> tuple[bytes | None, int]:
         os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     )
     try:
-        descriptor = os.open(path, flags)
-    except FileNotFoundError:
+        with os.fdopen(os.open(path, flags), "rb") as stream:
+            info = os.fstat(stream.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                return None, 0
+            stream.seek(offset)
+            return stream.read(limit), info.st_size
+    except OSError:  # not there yet, or not a file of ours: nothing to read either way
         return None, 0
-    with os.fdopen(descriptor, "rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        stream.seek(offset)
-        return stream.read(limit), size
 
 
 def _start_runner(spool: str, runner: Sequence[str]) -> bool:
