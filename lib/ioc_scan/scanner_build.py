@@ -1,4 +1,6 @@
-"""Builds the device side as one file, ``scanner.pyz``: the same bytes from the same sources, wherever it is built."""
+"""Builds the device side as one file, ``scanner.pyz``: the same bytes from the same sources, wherever it is
+built.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,10 @@ def zipapp_bytes() -> bytes:
 
 
 def build_zipapp(out: str | os.PathLike[str]) -> str:
-    """Write the scanner to ``out``, as a whole or not at all; its SHA-256. Raises InputError ``cannot_write``."""
+    """Write the scanner to ``out``, as a whole or not at all; its SHA-256.
+
+    Raises InputError ``cannot_write``.
+    """
     content = zipapp_bytes()
     target = Path(out)
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Sequence
 
 if TYPE_CHECKING:
-    from .scanjob import ScanJob
+    from .scanjob import Judge
 
 
-def collect_documents(jobs: list[ScanJob]) -> None:
+def collect_documents(jobs: Sequence[Judge]) -> None:
     """Feed all documents but files to the jobs that name them; what cannot be collected is said."""
     for job in jobs:
         for document in sorted(job.evaluator.documents - {"FileItem"}):

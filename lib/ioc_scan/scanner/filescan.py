@@ -1,4 +1,4 @@
-"""One walk over a device's files: hands folders to workers, collects what they find, stops where it is told to."""
+"""One walk over a device's files: hands folders to workers, collects what they find."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def scan_files(
 ) -> list[Frame]:
     """Walk ``frames`` to the end, or until ``tick`` says stop; the frames that are left.
 
-    Everything of a batch is handed to ``on_tally`` before its folders leave the list of open frames, so a place
-    stored from ``tick`` never misses a file.
+    Everything of a batch is handed to ``on_tally`` before its folders leave the list of open frames, so a
+    place stored from ``tick`` never misses a file.
     """
     if workers < 1 or not hasattr(os, "fork"):
         return _scan_inline(frames, questions, settings, on_tally, tick)
@@ -92,10 +92,14 @@ def _scan_inline(
 ) -> list[Frame]:
     """The same in this process: where there is no fork, and the reference for tests."""
     scanner = FolderScanner(questions, settings.excluded, settings.max_hash_bytes)
+
+    def pending() -> list[Frame]:
+        return left
+
     while left:
         scanner.tally = Tally()
         left = walk(scanner, left, BATCH_SECONDS, lambda: False)
         on_tally(scanner.tally)
-        if left and tick(lambda: left):
+        if left and tick(pending):
             break
     return left

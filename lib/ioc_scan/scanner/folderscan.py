@@ -1,7 +1,8 @@
 """The inner loop: looking at every file of one folder, as cheaply as the plan allows.
 
-Stage 0 costs one lstat at most (none if only names are asked), stage 1 reads the few files whose hash can matter,
-once, with all algorithms wanted. Links are never followed; folders are opened relative to their parent.
+Stage 0 costs one lstat at most (none if only names are asked), stage 1 reads the few files whose hash can
+matter, once, with all algorithms wanted. Links are never followed; folders are opened relative to their
+parent.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class FolderScanner:
         per_file: bool = False,
     ) -> None:
         """``excluded(path)`` gives the reason why a folder is not entered, or None. ``per_block`` is called
-        between blocks of large files (with ``per_file``, after small ones too); it may wait (processor budget)
-        or raise :class:`StoppedError`."""
+        between blocks of large files (with ``per_file``, after small ones too); it may wait (processor
+        budget) or raise :class:`StoppedError`."""
         self.tally = Tally()
         self._questions = questions
         self._excluded = excluded
@@ -121,7 +122,9 @@ class FolderScanner:
         return subfolders
 
     def enter(self, parent: int, path: str, name: str) -> int | None:
-        """Open a sub-folder relative to its open parent; None (and a recorded skip) if it is not to be entered."""
+        """Open a sub-folder relative to its open parent; None (and a recorded skip) if it is not to be
+        entered.
+        """
         reason = self._excluded(path)
         if reason is not None:
             self.tally.skip(path, reason)

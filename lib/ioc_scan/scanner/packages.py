@@ -1,4 +1,6 @@
-"""Whether a file belongs to a package of the operating system: dpkg's own lists, and rpm where it is installed."""
+"""Whether a file belongs to a package of the operating system: dpkg's own lists, and rpm where it is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class PackageOwners:
         return os.path.join(os.fsdecode(self._root) + "/", relative)
 
     def check_not_owned(self, path: bytes, info: os.stat_result) -> None:
-        """Raises ScannerError ``package_owned``, or ``package_check_failed``: what cannot be asked is not touched."""
+        """Raises ScannerError ``package_owned``, or ``package_check_failed``: what cannot be asked is not
+        touched.
+        """
         try:
             owned = self._dpkg_owns(path, info) or self._rpm_owns(path)
         except (OSError, subprocess.SubprocessError) as error:
@@ -75,7 +79,8 @@ class PackageOwners:
         for candidate in self._dpkg_candidates(os.path.basename(path)):
             if inner in (candidate, b"/usr" + candidate):
                 return True
-            # Merged /usr, folders that became links, bind mounts, hard links: the object decides, not the spelling.
+            # Merged /usr, folders that became links, bind mounts, hard links: the object decides, not the
+            # spelling.
             try:
                 packaged = os.lstat(self._root + candidate)
             except OSError:

@@ -1,7 +1,7 @@
 """Worker processes that look at folders. The parent gives frames, a worker gives back what is left and found.
 
-Forked, so the compiled plan is shared and nothing is sent but paths and numbers. A worker that is told to stop, or
-whose parent died, ends within one block of a file.
+Forked, so the compiled plan is shared and nothing is sent but paths and numbers. A worker that is told to
+stop, or whose parent died, ends within one block of a file.
 """
 
 from __future__ import annotations

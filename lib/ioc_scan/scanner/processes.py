@@ -75,7 +75,9 @@ def end(processes: list[dict[str, Any]], device: int, inode: int) -> None:
 
 
 def _kill(pid: int, device: int, inode: int) -> None:
-    """SIGKILL through a pidfd where there is one: looked at after it was pinned, the pid cannot be another's."""
+    """SIGKILL through a pidfd where there is one: looked at after it was pinned, the pid cannot be
+    another's.
+    """
     descriptor = -1
     try:
         if hasattr(os, "pidfd_open"):

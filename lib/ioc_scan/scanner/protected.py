@@ -7,10 +7,11 @@ import sys
 from .errors import ScannerError
 from .names import shown_path
 
-#: Of the operating system itself. /usr/local and /opt are where people install by hand: package ownership decides.
+#: Of the operating system itself. /usr/local and /opt are where people install by hand: package ownership
+#: decides.
 _LINUX = (
-    b"/bin", b"/boot", b"/dev", b"/etc", b"/lib", b"/lib32", b"/lib64", b"/libx32", b"/proc", b"/sbin", b"/snap",
-    b"/sys", b"/usr", b"/var/lib/dpkg", b"/var/lib/rpm", b"/run/systemd",
+    b"/bin", b"/boot", b"/dev", b"/etc", b"/lib", b"/lib32", b"/lib64", b"/libx32", b"/proc", b"/sbin",
+    b"/snap", b"/sys", b"/usr", b"/var/lib/dpkg", b"/var/lib/rpm", b"/run/systemd",
 )  # fmt: skip
 _MACOS = (
     b"/System",
@@ -30,7 +31,7 @@ def _inside(path: bytes, folder: bytes) -> bool:
 
 
 def check_not_protected(path: bytes, spool: bytes, root: bytes | None) -> None:
-    """Raises ScannerError ``system_folder``, ``own_spool`` or ``outside_root`` for a path that must not be touched.
+    """Raises ScannerError ``system_folder``, ``own_spool`` or ``outside_root``: the path must not be touched.
 
     For a device that is a folder tree the system folders are judged both from ``/`` and from its root.
     """

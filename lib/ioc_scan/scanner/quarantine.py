@@ -5,8 +5,9 @@
     <spool>/quarantine/<sha256>/content                 the encoded bytes, mode 0600
                                 <quarantine_id>.json    what is needed to put it back
 
-States of an entry: ``copied`` (the content is safe, the object may still be in place), ``quarantined`` (the object
-is gone), ``restored``. An entry is only removed by a purge, or when its object turned out not to be removed.
+States of an entry: ``copied`` (the content is safe, the object may still be in place), ``quarantined`` (the
+object is gone), ``restored``. An entry is only removed by a purge, or when its object turned out not to be
+removed.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class Quarantine:
         return total
 
     def check_room(self, sha256: str, size: int, quota_bytes: int) -> None:
-        """Raises ScannerError ``quota_exceeded`` or ``disk_full`` if one more object of this size does not fit."""
+        """Raises ScannerError ``quota_exceeded`` or ``disk_full`` if one more object of this size does not
+        fit.
+        """
         if os.path.exists(os.path.join(self._object(sha256), CONTENT)):
             return
         if self.used_bytes() + size > quota_bytes:
@@ -107,7 +110,8 @@ class Quarantine:
     def store(self, descriptor: int, sha256: str, per_block: Callable[[], None]) -> None:
         """Keep the content of an open file, which must have this digest; verified by reading it back.
 
-        Raises ScannerError ``changed`` (the file is another by now), ``copy_broken``, OSError (disk full ...).
+        Raises ScannerError ``changed`` (the file is another by now), ``copy_broken``, OSError (disk full
+        ...).
         """
         folder = self._object(sha256)
         os.makedirs(folder, mode=0o700, exist_ok=True)

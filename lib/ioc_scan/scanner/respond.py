@@ -8,7 +8,8 @@ The order of one item, each step on the pinned object (:mod:`.safefs`):
 4. copy to quarantine while hashing again, verify by reading back, sync; write the entry (``copied``)
 5. compare the open file, the name and the parent once more; unlink; sync the parent; entry ``quarantined``
 
-A crash leaves the object in place or in quarantine, mostly both; :func:`reconcile` says which on the next run.
+A crash leaves the object in place or in quarantine, mostly both; :func:`reconcile` says which on the next
+run.
 """
 
 from __future__ import annotations
@@ -228,7 +229,10 @@ class Responder:
     # ----------------------------------------------------------------------------------- after a crash
 
     def reconcile(self) -> None:
-        """Report what an earlier, broken-off run of this job did, without doing more. Raises WithdrawnError."""
+        """Report what an earlier, broken-off run of this job did, without doing more.
+
+        Raises WithdrawnError.
+        """
         for item in self._job["items"]:
             if item["match_id"] in self._folder.results.known:
                 continue
@@ -247,10 +251,9 @@ class Responder:
             "size": item["size"],
             "terminated": [],
         }
-        try:
+        # Where nothing can be found under such a path it stays refused.
+        with contextlib.suppress(ScannerError, OSError):
             line.update(self._reconcile(item, decode_path(item["path_b64"])) or {})
-        except (ScannerError, OSError):
-            pass  # nothing to find under such a path: it stays refused
         return line
 
     def _reconcile(self, item: dict[str, Any], path: bytes) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
 """Putting quarantined objects back, and removing them for good.
 
-The file appears under its name only when it is complete and verified: it is written without a name (O_TMPFILE) and
-linked into the pinned parent, which fails if the name exists. Where the file system cannot do that, the name is
-created exclusively and removed again if anything fails. Set-user-id and set-group-id bits never come back.
+The file appears under its name only when it is complete and verified: it is written without a name
+(O_TMPFILE) and linked into the pinned parent, which fails if the name exists. Where the file system cannot
+do that, the name is created exclusively and removed again if anything fails. Set-user-id and set-group-id
+bits never come back.
 """
 
 from __future__ import annotations

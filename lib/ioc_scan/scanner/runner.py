@@ -1,7 +1,7 @@
 """Runs the jobs of a spool: what may run, in which order, until nothing is left to do.
 
-Jobs that act (respond, restore, purge) go first and do not wait for a scan to end. Scans of the same folders share
-one walk. A job that may not run is refused with a code, never run in part.
+Jobs that act (respond, restore, purge) go first and do not wait for a scan to end. Scans of the same
+folders share one walk. A job that may not run is refused with a code, never run in part.
 """
 
 from __future__ import annotations
@@ -93,13 +93,14 @@ class Runner:
                 folder = JobFolder(os.path.join(self._spool.folder(JOBS_FOLDER), name), self._clock)
                 if folder.settled:
                     continue
-                folder.begin(self._spool.device_id)
                 try:
                     folder.load()
+                    folder.begin(self._spool.device_id)
                     if (folder.job["kind"] != "scan") != acting:
                         continue
                     self._check_ours(folder)
                 except (ScannerError, OSError) as error:
+                    folder.begin(self._spool.device_id)
                     folder.end("refused", _as_scanner_error(error))
                     continue
                 found.append(folder)
@@ -131,7 +132,9 @@ class Runner:
         return hashlib.sha256(read_bytes(os.path.join(folder.path, JOB_FILE), MAX_JOB_BYTES)).hexdigest()
 
     def start(self, folder: JobFolder, state: str = "running") -> None:
-        """Status first, then the marker: a job broken off between the two goes on, it is not taken for a replay."""
+        """Status first, then the marker: a job broken off between the two goes on, it is not taken for a
+        replay.
+        """
         folder.write_status(state)
         marker = {"not_after": folder.job["not_after"], "job_digest": self._job_digest(folder)}
         write_json_atomic(self._marker(folder.job_id), marker)

@@ -1,7 +1,8 @@
 """Reaching a file by directory descriptors, component by component, so that no link is ever followed.
 
-Everything that changes files goes through :class:`Pinned`: the parent folder is held open by its descriptor, and
-names are used relative to it. Whoever swaps a folder for a link on the way gets an error, not a deletion elsewhere.
+Everything that changes files goes through :class:`Pinned`: the parent folder is held open by its
+descriptor, and names are used relative to it. Whoever swaps a folder for a link on the way gets an error,
+not a deletion elsewhere.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def same_object(one: os.stat_result, other: os.stat_result) -> bool:
 def pin(path: bytes) -> Iterator[Pinned]:
     """Walk to the parent of an absolute, normalized path without following any link.
 
-    Raises ScannerError: ``bad_path``, ``missing``, ``link_in_path`` (a component is no folder), ``not_permitted``.
+    Raises ScannerError: ``bad_path``, ``missing``, ``link_in_path`` (a component is no folder),
+    ``not_permitted``.
     """
     check_path(path)
     parts = path[1:].split(b"/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import ScannerError
 from .evaluate import Evaluator
@@ -17,14 +17,33 @@ from .walk import Frame, frames_from_json, frames_to_json
 CHECKPOINT_VERSION = 1
 
 
-class ScanJob:
-    """Feeds what a walk finds to the plan of one job, and writes what it proves."""
+class Results(Protocol):
+    """Where match lines go."""
 
-    def __init__(self, folder: JobFolder, plan: Plan, system: str) -> None:
-        self.folder = folder
+    known: set[str]
+    matches: int
+
+    def append(self, line: dict[str, Any], durable: bool = False) -> None: ...
+
+
+class Output(Protocol):
+    """What a scan writes to: a job folder, or a screen."""
+
+    status: dict[str, Any]
+
+    @property
+    def results(self) -> Results: ...
+
+    def name_skip(self, path: str, reason: str) -> None: ...
+
+
+class Judge:
+    """Feeds what a walk finds to one plan, and writes what that proves."""
+
+    def __init__(self, output: Output, plan: Plan, system: str) -> None:
+        self.output = output
         self.evaluator = Evaluator(plan, system)
         self._names = {ioc.digest: printable(ioc.name) for ioc in plan.iocs}
-        self._skips_named = 0
         #: Counters of finished batches only: they go with the stored place.
         self._files = 0
         self._bytes = 0
@@ -32,7 +51,75 @@ class ScanJob:
         #: Documents other than files that were collected already.
         self.collected: list[str] = []
 
-    # -------------------------------------------------------------------------------------------- place
+    def take(self, tally: Tally) -> None:
+        """Judge what one batch of folders gave. Raises OSError (disk full), WithdrawnError."""
+        self._files += tally.files
+        self._bytes += tally.hashed_bytes
+        for reason, count in tally.skipped.items():
+            self._skipped[reason] = self._skipped.get(reason, 0) + count
+        for path, reason in tally.skips:
+            self.output.name_skip(printable(path), reason)
+        for candidate in tally.candidates:
+            item = candidate_item(candidate)
+            for hit in self.evaluator.feed("FileItem", item):
+                self._report(hit.ioc_digest, hit.tier, hit.item_ids, match_line(candidate, item))
+        self._show()
+
+    def take_item(self, document: str, item: dict[str, Any]) -> None:
+        """Judge one item that is no file."""
+        for hit in self.evaluator.feed(document, item):
+            self._report(hit.ioc_digest, hit.tier, hit.item_ids, _other_line(document, item))
+
+    def finish(self) -> None:
+        """Join across documents, and write the summary. Raises OSError, WithdrawnError."""
+        finish = self.evaluator.finish()
+        for match in finish.matches:
+            for document, item, item_ids in match.parts:
+                line = _other_line(document, dict(item))
+                line["binding"] = "host"
+                self._report(match.ioc_digest, match.tier, item_ids, line)
+        status = self.output.status
+        status["not_evaluated"] = [{"what": what, "reason": reason} for what, reason in finish.not_evaluated]
+        status["outcomes"] = finish.outcomes
+        status["progress"] = 1.0
+        self._show()
+        self.output.results.append(
+            {
+                "type": "summary",
+                "files": self._files,
+                "bytes_hashed": self._bytes,
+                "matches": status["matches"],
+                "not_evaluated": status["not_evaluated"],
+                "skipped": self._skipped,
+                "outcomes": finish.outcomes,
+            },
+            durable=True,
+        )
+
+    def _report(self, digest: str, tier: str, item_ids: Any, line: dict[str, Any]) -> None:
+        key = f"{digest} {line['item_key']}"
+        results = self.output.results
+        if key in results.known:
+            return
+        line.update(type="match", ioc=digest, ioc_name=self._names.get(digest, ""), tier=tier)
+        line["proof"] = list(item_ids)
+        results.append(line)
+        self.output.status["matches"] = results.matches
+
+    def _show(self) -> None:
+        status = self.output.status
+        status["files_seen"] = self._files
+        status["bytes_hashed"] = self._bytes
+        status["skipped"] = dict(self._skipped)
+        status["matches"] = self.output.results.matches
+
+
+class ScanJob(Judge):
+    """A judge that writes to a job folder, and can store and take up its place."""
+
+    def __init__(self, folder: JobFolder, plan: Plan, system: str) -> None:
+        super().__init__(folder, plan, system)
+        self.folder = folder
 
     def restore(self) -> list[Frame] | None:
         """Take up the stored place of a broken-off run; None: start at the beginning."""
@@ -68,70 +155,6 @@ class ScanJob:
                 "collected": self.collected,
             }
         )
-
-    # ------------------------------------------------------------------------------------------- results
-
-    def take(self, tally: Tally) -> None:
-        """Judge what one batch of folders gave. Raises OSError (disk full), WithdrawnError."""
-        self._files += tally.files
-        self._bytes += tally.hashed_bytes
-        for reason, count in tally.skipped.items():
-            self._skipped[reason] = self._skipped.get(reason, 0) + count
-        for path, reason in tally.skips:
-            self.folder.name_skip(printable(path), reason)
-        for candidate in tally.candidates:
-            item = candidate_item(candidate)
-            for hit in self.evaluator.feed("FileItem", item):
-                self._report(hit.ioc_digest, hit.tier, hit.item_ids, match_line(candidate, item))
-        self._show()
-
-    def take_item(self, document: str, item: dict[str, Any]) -> None:
-        """Judge one item that is no file."""
-        for hit in self.evaluator.feed(document, item):
-            self._report(hit.ioc_digest, hit.tier, hit.item_ids, _other_line(document, item))
-
-    def finish(self) -> None:
-        """Join across documents, and write the summary. Raises OSError, WithdrawnError."""
-        finish = self.evaluator.finish()
-        for match in finish.matches:
-            for document, item, item_ids in match.parts:
-                line = _other_line(document, dict(item))
-                line["binding"] = "host"
-                self._report(match.ioc_digest, match.tier, item_ids, line)
-        status = self.folder.status
-        status["not_evaluated"] = [{"what": what, "reason": reason} for what, reason in finish.not_evaluated]
-        status["outcomes"] = finish.outcomes
-        status["progress"] = 1.0
-        self._show()
-        self.folder.results.append(
-            {
-                "type": "summary",
-                "files": self._files,
-                "bytes_hashed": self._bytes,
-                "matches": status["matches"],
-                "not_evaluated": status["not_evaluated"],
-                "skipped": self._skipped,
-                "outcomes": finish.outcomes,
-            },
-            durable=True,
-        )
-
-    def _report(self, digest: str, tier: str, item_ids: Any, line: dict[str, Any]) -> None:
-        key = f"{digest} {line['item_key']}"
-        results = self.folder.results
-        if key in results.known:
-            return
-        line.update(type="match", ioc=digest, ioc_name=self._names.get(digest, ""), tier=tier)
-        line["proof"] = list(item_ids)
-        results.append(line)
-        self.folder.status["matches"] = results.matches
-
-    def _show(self) -> None:
-        status = self.folder.status
-        status["files_seen"] = self._files
-        status["bytes_hashed"] = self._bytes
-        status["skipped"] = dict(self._skipped)
-        status["matches"] = self.folder.results.matches
 
 
 def _other_line(document: str, item: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any, Callable
@@ -33,7 +34,9 @@ _STORE_SHARE = 200
 
 
 class ScanRun:
-    """Scans for jobs of equal settings until all are done or have left (paused, cancelled, withdrawn, expired)."""
+    """Scans for jobs of equal settings until all are done or have left (paused, cancelled, withdrawn,
+    expired).
+    """
 
     def __init__(self, runner: Runner, spool: Spool, clock: Clock, jobs: list[ScanJob]) -> None:
         self._runner = runner
@@ -111,7 +114,10 @@ class ScanRun:
             self._guarded(job, self._finish)
 
     def _check_roots(self) -> None:
-        """A root that went away took its files with it: that scan did not see everything. Raises ScannerError."""
+        """A root that went away took its files with it: that scan did not see everything.
+
+        Raises ScannerError.
+        """
         assert self._scope is not None
         for root in self._scope.roots:
             if not os.path.isdir(root):
@@ -193,10 +199,8 @@ class ScanRun:
             self._jobs.remove(job)
 
     def _fail_one(self, job: ScanJob, error: ScannerError) -> None:
-        try:
+        with contextlib.suppress(WithdrawnError, OSError):
             job.folder.end("failed", error)
-        except (WithdrawnError, OSError):
-            pass
         self._leave(job)
 
     def _fail(self, error: ScannerError) -> None:

@@ -11,9 +11,11 @@ from typing import Any, Callable
 from .names import shown_path
 from .walk import Frame
 
-#: Where malware lives on Linux: what people and services write, what starts by itself, what a download leaves.
+#: Where malware lives on Linux: what people and services write, what starts by itself, what a download
+#: leaves.
 _CRITICAL_LINUX = (
-    "/tmp", "/var/tmp", "/dev/shm", "/home", "/root", "/etc", "/opt", "/srv", "/usr/local", "/run/user", "/var/www",
+    "/tmp", "/var/tmp", "/dev/shm", "/home", "/root", "/etc", "/opt", "/srv", "/usr/local", "/run/user",
+    "/var/www",
     "/var/spool", "/var/lib/systemd", "/usr/lib/systemd", "/lib/systemd", "/usr/share/autostart",
 )  # fmt: skip
 _CRITICAL_MACOS = (
@@ -30,11 +32,60 @@ _SYSTEM_LINUX = ("/bin", "/boot", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "
 _SYSTEM_MACOS = ("/System", "/bin", "/sbin", "/usr", "/private/var")
 
 _NETWORK = frozenset(
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "davfs", "fuse.davfs", "lustre", "gpfs", "ocfs2", "gfs2", "orangefs", "beegfs", "coda", "ncpfs", "afpfs", "webdav", "virtiofs"]
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "davfs",
+        "fuse.davfs",
+        "lustre",
+        "gpfs",
+        "ocfs2",
+        "gfs2",
+        "orangefs",
+        "beegfs",
+        "coda",
+        "ncpfs",
+        "afpfs",
+        "webdav",
+        "virtiofs",
+    ]
 )
 #: Not files: views of the kernel.
 _KERNEL = frozenset(
-    ["proc", "sysfs", "cgroup", "cgroup2", "devpts", "securityfs", "debugfs", "tracefs", "configfs", "pstore", "bpf", "mqueue", "hugetlbfs", "autofs", "binfmt_misc", "fusectl", "selinuxfs", "efivarfs", "rpc_pipefs", "nsfs", "devfs"]
+    [
+        "proc",
+        "sysfs",
+        "cgroup",
+        "cgroup2",
+        "devpts",
+        "securityfs",
+        "debugfs",
+        "tracefs",
+        "configfs",
+        "pstore",
+        "bpf",
+        "mqueue",
+        "hugetlbfs",
+        "autofs",
+        "binfmt_misc",
+        "fusectl",
+        "selinuxfs",
+        "efivarfs",
+        "rpc_pipefs",
+        "nsfs",
+        "devfs",
+    ]
 )
 _LAYERS = frozenset(("overlay", "aufs"))
 #: Layers of containers: the same files again, once per image and container.
@@ -62,7 +113,10 @@ def _mounts() -> list[tuple[str, str]]:
 
 
 class Scope:
-    """The folders of one scan. ``roots`` have no links in them; ``excluded`` says why a folder is left out."""
+    """The folders of one scan.
+
+    ``roots`` have no links in them; ``excluded`` says why a folder is left out.
+    """
 
     def __init__(self, settings: dict[str, Any], device_root: str | None, own: list[str]) -> None:
         """``own``: folders of the scanner itself (spool, quarantine), never entered. Raises OSError."""

@@ -110,7 +110,8 @@ class Spool:
         root = device.get("root")
         if root is not None and not (isinstance(root, str) and os.path.isabs(root)):
             raise ScannerError("bad_device_file", "device.json: root is not an absolute path")
-        #: The folder tree this device is limited to, or None for the whole machine; its links are resolved here.
+        #: The folder tree this device is limited to, or None for the whole machine; its links are resolved
+        #: here.
         self.root: str | None = None if root is None else os.path.realpath(root)
         self._take_lock()
         return self

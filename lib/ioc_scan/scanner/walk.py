@@ -1,7 +1,7 @@
 """The walk over folders, in pieces that can be handed to workers, stopped, stored and taken up again.
 
-A frame ``(path, names)`` says: of this folder, these sub-folders are still to be looked at. A list of frames is the
-whole state of a walk; what a worker gets, gives back, and what a checkpoint holds.
+A frame ``(path, names)`` says: of this folder, these sub-folders are still to be looked at. A list of
+frames is the whole state of a walk; what a worker gets, gives back, and what a checkpoint holds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from .names import shown_path
 from .safefs import code_of
 
 Frame = Tuple[str, List[str]]
-#: Folders held open along one branch; a deeper branch opens its upper folders again when it comes back to them.
+#: Folders held open along one branch; a deeper branch opens its upper folders again when it comes back to
+#: them.
 MAX_OPEN_FOLDERS = 200
 
 
 def open_folder(path: str) -> int:
-    """A descriptor of a folder, walked to component by component from ``/``; links are errors. Raises OSError."""
+    """A descriptor of a folder, walked to component by component from ``/``; links are errors.
+
+    Raises OSError.
+    """
     folder = os.open(os.sep, OPEN_FOLDER)
     try:
         for part in path.split(os.sep):

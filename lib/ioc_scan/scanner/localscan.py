@@ -1,0 +1,95 @@
+"""A scan of this machine without a spool: for the command line."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable
+
+from .collect import collect_documents
+from .errors import ScannerError
+from .filescan import scan_files
+from .folderscan import Tally
+from .names import shown_path
+from .plan import Plan
+from .pool import Settings
+from .progress import Progress
+from .questions import Questions
+from .runner import system_name
+from .scanjob import Judge
+from .scope import Scope
+from .walk import Frame
+
+#: path, share of the walk (0..1), files seen, matches: several times a second
+OnProgress = Callable[[float, int, int], None]
+
+
+class _Screen:
+    """Results that go to a function instead of a file."""
+
+    def __init__(self, on_line: Callable[[dict[str, Any]], None]) -> None:
+        self.known: set[str] = set()
+        self.matches = 0
+        self.status: dict[str, Any] = {}
+        self._on_line = on_line
+
+    @property
+    def results(self) -> _Screen:
+        return self
+
+    def append(self, line: dict[str, Any], durable: bool = False) -> None:
+        if line["type"] == "match":
+            self.known.add(f"{line['ioc']} {line['item_key']}")
+            self.matches += 1
+            self._on_line(line)
+
+    def name_skip(self, path: str, reason: str) -> None:
+        """Skips are only counted here."""
+
+
+def scan_here(
+    plan: Plan,
+    settings: dict[str, Any],
+    on_line: Callable[[dict[str, Any]], None],
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Scan with the settings of a scan job; every match goes to ``on_line``. The summary line.
+
+    Raises ScannerError ``root_missing``, OSError.
+    """
+    begin = time.monotonic()
+    for root in settings.get("roots", []):
+        if not os.path.isdir(root):
+            raise ScannerError("root_missing", shown_path(root) + " is not a folder that can be scanned")
+    scope = Scope(settings, None, [])
+    screen = _Screen(on_line)
+    judge = Judge(screen, plan, system_name())
+    questions = Questions([judge.evaluator])
+    progress = Progress(scope.roots)
+
+    def tick(pending: Callable[[], list[Frame]]) -> bool:
+        if on_progress is not None:
+            on_progress(progress.share(pending()), screen.status.get("files_seen", 0), screen.matches)
+        return False
+
+    def take(tally: Tally) -> None:
+        judge.take(tally)
+
+    collect_documents([judge])
+    if questions.about_files:
+        how = Settings(scope.excluded, settings.get("max_hash_bytes"), settings.get("cpu_percent", 100))
+        workers = settings.get("threads", min(2, os.cpu_count() or 1))
+        scan_files(scope.frames(), questions, how, workers, take, tick)
+    judge.finish()
+    status = screen.status
+    return {
+        "type": "summary",
+        "files": status["files_seen"],
+        "bytes_hashed": status["bytes_hashed"],
+        "seconds": round(time.monotonic() - begin, 3),
+        "matches": screen.matches,
+        "not_evaluated": status["not_evaluated"],
+        "skipped": [
+            {"reason": reason, "count": count} for reason, count in sorted(status["skipped"].items())
+        ],
+    }
