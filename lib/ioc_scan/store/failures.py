@@ -7,6 +7,8 @@ from sqlalchemy import exc
 from ..errors import StoreError
 from ..text import printable
 
+_NETWORK = "check host, port, network and that the server runs"
+
 # (piece of the driver's message, code, what it means, what to do); the first that fits counts.
 _KNOWN = (
     ("readonly database", "store_read_only", "the store's file cannot be written",
@@ -36,10 +38,22 @@ _KNOWN = (
     ("does not exist", "store_unreachable", "the database, role or relation does not exist",
      "create the database and its owner, and check the store's url"),
     ("connection", "store_unreachable", "the database server cannot be reached",
-     "check host, port, network and that the server runs"),
+     _NETWORK),
     ("permission denied", "store_no_right", "the database user lacks a right",
      "make the user owner of the database, or grant it usage and create on its schema"),
 )  # fmt: skip
+
+
+# PostgreSQL's own codes, where it gives one (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+_BY_SQLSTATE = {
+    "25006": "read-only transaction",
+    "42501": "permission denied",
+    "53100": "no space left on device",
+    "55P03": "lock timeout",
+    "57P01": "connection",
+    "57P02": "connection",
+    "57P03": "connection",
+}
 
 
 def to_store_error(error: Exception) -> StoreError:
@@ -49,15 +63,24 @@ def to_store_error(error: Exception) -> StoreError:
     if isinstance(error, exc.IntegrityError) and "append-only" not in words:
         return StoreError(
             "store_conflict",
-            f"the store refused a row: {printable(str(original).splitlines()[0], 200)}",
+            f"the store refused a row: {_first_line(original)}",
             "the row exists already, or what it belongs to is gone",
         )
+    state = getattr(original, "sqlstate", None)
+    words = f"{_BY_SQLSTATE.get(state or '', '')} {words}"
     for piece, code, meaning, hint in _KNOWN:
         if piece in words:
             return StoreError(code, meaning, hint)
-    first = str(original).splitlines()[0] if str(original) else type(original).__name__
+    if isinstance(error, exc.OperationalError) and hasattr(original, "sqlstate") and state is None:
+        # The driver itself gave up: no server answered (name not found, refused, cut off).
+        return StoreError(
+            "store_unreachable", f"no database server answers: {_first_line(original)}", _NETWORK
+        )
     return StoreError(
-        "store_failed",
-        f"the database reported: {printable(first, 200)}",
-        "see the action's log for the whole message",
+        "store_failed", f"the database reported: {_first_line(original)}", "see the log for the whole message"
     )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return printable(lines[0] if lines else type(error).__name__, 200)

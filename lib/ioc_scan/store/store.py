@@ -28,6 +28,8 @@ BUSY_TIMEOUT_SECONDS = 30
 _CONNECT_TIMEOUT_SECONDS = 10
 # Any constant will do: it names "the writer of this database" among PostgreSQL's advisory locks.
 _WRITER_LOCK = 0x10C5CA9
+_POSTGRESQL_WRITE = text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
+_POSTGRESQL_READ = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 class Store:
@@ -160,12 +162,10 @@ class Store:
                 if write is None:
                     yield connection.execution_options(isolation_level="AUTOCOMMIT")
                     return
-                if self.path is None and not write:
-                    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 connection.execution_options(ioc_scan_write=write, preserve_rowcount=True)
                 with connection.begin():
-                    if self.path is None and write:
-                        connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
+                    if self.path is None:
+                        connection.execute(_POSTGRESQL_WRITE if write else _POSTGRESQL_READ)
                     yield connection
         except exc.DBAPIError as error:
             raise to_store_error(error) from error
@@ -211,6 +211,7 @@ def _engine(url: URL, busy_timeout_seconds: float) -> Engine:
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             return
         write = connection.get_execution_options().get("ioc_scan_write", True)
+        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if write else 'ON'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine

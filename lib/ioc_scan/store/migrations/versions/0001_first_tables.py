@@ -404,8 +404,8 @@ def _append_only_sqlite() -> None:
         op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}")
     op.execute(f"CREATE TRIGGER event_anchors_no_delete BEFORE DELETE ON event_anchors {refuse}")
     op.execute(
-        "CREATE TRIGGER events_no_delete BEFORE DELETE ON events "
-        f"WHEN OLD.event_id > coalesce((SELECT max(event_id) FROM event_anchors), 0) {refuse}"  # noqa: S608 - constants
+        "CREATE TRIGGER events_no_delete BEFORE DELETE ON events "  # noqa: S608 - constants
+        f"WHEN OLD.event_id > coalesce((SELECT max(event_id) FROM event_anchors), 0) {refuse}"
     )
 
 
