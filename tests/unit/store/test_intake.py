@@ -138,9 +138,14 @@ def test_a_failing_fetch_is_tried_again_when_due_and_given_up_at_last(store: Sto
         later = None if minutes is None else clock() + timedelta(minutes=minutes)
         with store.transaction() as tx:
             return tx.fetches.failed(
-                "cape:main:1", source_name="cape", report_id="1", code="report_truncated", message="cut",
-                next_try_at=later, now=clock(),
-            )  # fmt: skip
+                "cape:main:1",
+                source_name="cape",
+                report_id="1",
+                code="report_truncated",
+                message="cut",
+                next_try_at=later,
+                now=clock(),
+            )
 
     def due() -> list[str]:
         with store.reading() as tx:
@@ -190,9 +195,14 @@ def test_ioc_files_and_plans_are_kept_once_by_digest(store: Store, clock: Clock)
             )
             assert is_new is new
         tx.ioc_files.put(
-            b"other", ioc_id="v", detection_id="cape:main:1", tier="actionable", version="1.0", item_count=1,
+            b"other",
+            ioc_id="v",
+            detection_id="cape:main:1",
+            tier="actionable",
+            version="1.0",
+            item_count=1,
             now=clock(),
-        )  # fmt: skip
+        )
         assert tx.ioc_files.get(digest)["content"] == content  # type: ignore[index]
         assert [row["tier"] for row in tx.ioc_files.for_detection("cape:main:1")] == ["actionable", "hunt"]
         assert tx.ioc_files.get("absent") is None

@@ -121,10 +121,17 @@ def test_coverage_names_its_denominator_and_adds_up(store: Store, clock: Clock) 
     with store.reading() as tx:
         coverage = tx.task_devices.coverage("task-1")
         assert coverage == {
-            "targeted": 7, "reached": 5, "answered": 3, "matched": 2, "clean": 1, "failed": 2,
-            "never_seen": 2, "running": 1, "waiting_idle": 1,
+            "targeted": 7,
+            "reached": 5,
+            "answered": 3,
+            "matched": 2,
+            "clean": 1,
+            "failed": 2,
+            "never_seen": 2,
+            "running": 1,
+            "waiting_idle": 1,
             "by_state": {"done": 2, "running": 1, "waiting_idle": 1, "failed": 2, "pending": 1},
-        }  # fmt: skip
+        }
         assert tx.tasks.get("task-1")["coverage"] == coverage  # type: ignore[index]
         assert tx.task_devices.coverage("task-1", manager="other")["targeted"] == 0
         assert [row["device_id"] for row in tx.task_devices.list("task-1", states=["failed"])] == ["e", "f"]
@@ -187,8 +194,10 @@ def test_a_device_in_two_groups_stays_with_the_first_and_tags_are_kept(store: St
         assert tx.task_devices.target("task-1", 1, "local", "all", ["a", "c"], now=clock()) == 1
         rows = tx.task_devices.list("task-1")
         assert [(row["group"], row["tags"]) for row in rows] == [
-            ("servers", ["domain_controller"]), ("servers", []), ("all", [])
-        ]  # fmt: skip
+            ("servers", ["domain_controller"]),
+            ("servers", []),
+            ("all", []),
+        ]
         assert tx.task_devices.coverage("task-1", group="all")["targeted"] == 1
         assert tx.task_devices.target("task-1", 1, "local", "none", [], now=clock()) == 0
 
@@ -279,5 +288,8 @@ def test_retention_facts_say_what_the_rules_ask(store: Store, clock: Clock) -> N
         False,
     )
     assert (second.task_id, second.managers, second.unacted_matches, second.open_approval) == (
-        "t2", ("local", "ssh"), 0, True
-    )  # fmt: skip
+        "t2",
+        ("local", "ssh"),
+        0,
+        True,
+    )
