@@ -30,6 +30,10 @@ _ESCAPES = re.compile(
     re.DOTALL,
 )
 _LONGEST_ESCAPE = 12
+# Python refuses to read numbers of more than 4300 digits, and the parser cannot take that refusal
+_DIGIT_RUN = re.compile(rb"[0-9]{4000,}")
+_DIGITS_KEPT = 200
+_REPLACEMENT = "\ufffd".encode()
 
 
 class ReportReader:
@@ -133,13 +137,17 @@ class ReportReader:
         carry = b""
         started = False
         for chunk in chunks:
-            carry += decoder.decode(chunk).encode()
+            sound = decoder.decode(chunk).encode()
+            if _REPLACEMENT in sound:
+                self.repaired += max(0, sound.count(_REPLACEMENT) - chunk.count(_REPLACEMENT))
+            carry += sound
             if not started:
                 carry = carry.removeprefix(codecs.BOM_UTF8).lstrip()
                 if not carry:
                     continue
                 _check_start(carry)
                 started = True
+            carry = _DIGIT_RUN.sub(self._shorten, carry)
             cut = _safe_cut(carry)
             if cut:
                 yield self._mend(carry[:cut])
@@ -148,7 +156,11 @@ class ReportReader:
         if not started:
             raise InputError("report_empty", "the report holds nothing but blanks", "fetch the report again")
         if carry:
-            yield self._mend(carry)
+            yield self._mend(_DIGIT_RUN.sub(self._shorten, carry))
+
+    def _shorten(self, match: re.Match[bytes]) -> bytes:
+        self.repaired += 1
+        return match.group(0)[:_DIGITS_KEPT]
 
     def _mend(self, data: bytes) -> bytes:
         """Replace lone surrogate escapes: one of them would make the parser refuse the whole report."""
@@ -191,10 +203,11 @@ def _check_start(data: bytes) -> None:
 
 
 def _safe_cut(data: bytes) -> int:
-    """Where ``data`` (which starts outside an escape) can be cut without splitting an escape or a pair."""
-    backslash = data.find(b"\\", max(0, len(data) - _LONGEST_ESCAPE))
+    """Where ``data``, which starts outside an escape, can be cut: not inside an escape, a pair or a number."""
+    end = len(data.rstrip(b"0123456789"))
+    backslash = data.find(b"\\", max(0, end - _LONGEST_ESCAPE))
     if backslash < 0:
-        return len(data)
+        return end
     run = backslash
     while run > 0 and data[run - 1 : run] == b"\\":
         run -= 1

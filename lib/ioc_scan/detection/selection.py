@@ -7,6 +7,7 @@ and counted: a report that lies about types costs its own part, not the detectio
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import ijson
 from ijson.common import JSONError
 
-from ioc_scan.detection.reading import ReportReader
+from ioc_scan.detection.reading import CHUNK_BYTES, ReportReader
 from ioc_scan.errors import InputError
 
 MAX_DEPTH = 200
@@ -52,7 +53,7 @@ class Selection:
         self._depth = 0
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        events = iter(ijson.basic_parse(self.reader, buf_size=1 << 18))
+        events = _events(self.reader)
         try:
             event, _ = next(events)
             if event != "start_map":
@@ -63,7 +64,7 @@ class Selection:
             yield from self._map(events, self.wanted, "")
             for _ in events:  # to the very end, so that trailing garbage is seen and the digest is complete
                 pass
-        except (JSONError, UnicodeDecodeError, ValueError, OverflowError, SystemError) as error:
+        except (JSONError, ValueError, ArithmeticError) as error:
             raise _parse_error(error) from None
 
     def _map(self, events: Events, wanted: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
@@ -189,6 +190,23 @@ class Selection:
                 if depth > MAX_DEPTH:
                     raise InputError("report_too_deep", f"the report nests deeper than {MAX_DEPTH} levels")
         self._depth = base
+
+
+def _events(reader: ReportReader) -> Events:
+    """Parser events, pushed chunk by chunk: an error inside the parser comes out at the push, cleanly. (ijson's
+    pulling interface goes on after one, which was seen to end in a crash of the interpreter.)"""
+    batch = ijson.sendable_list()
+    parser = ijson.basic_parse_coro(batch)
+
+    def batches() -> Iterator[list[tuple[str, Any]]]:
+        while chunk := reader.read(CHUNK_BYTES):
+            parser.send(chunk)
+            yield list(batch)
+            batch.clear()
+        parser.close()
+        yield list(batch)
+
+    return itertools.chain.from_iterable(batches())
 
 
 def _number(value: Any) -> Any:

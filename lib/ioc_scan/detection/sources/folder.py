@@ -100,7 +100,7 @@ class FolderSource:
                         return self._normalize(stream, report_id)
         raise SourceError(
             "report_gone",
-            f"source {self.name}: no file in the folder has the content {printable(report_id, 64)} (any more)",
+            f"source {self.name}: no file of the folder has the content {printable(report_id, 64)} now",
             "put the report back, or delete the detection",
         )
 

@@ -70,7 +70,7 @@ class Watch:
         self._not_before: datetime | None = None
 
     def poll(self, dispatch: Dispatch) -> int:
-        """One look. Returns how many detections were dispatched; the source's troubles are logged, not raised."""
+        """One look. Returns how many were dispatched; the source's troubles are logged, not raised."""
         now = self._clock()
         if self._not_before and now < self._not_before:
             return 0
