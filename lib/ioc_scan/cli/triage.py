@@ -169,4 +169,8 @@ def _progress(path: str, as_json_output: bool) -> Iterator[Progress | None]:
     from tqdm import tqdm
 
     with tqdm(total=size, unit="B", unit_scale=True, desc="reading", leave=False) as bar:
-        yield bar.update
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        yield advance

@@ -203,7 +203,7 @@ def _check_start(data: bytes) -> None:
 
 
 def _safe_cut(data: bytes) -> int:
-    """Where ``data``, which starts outside an escape, can be cut: not inside an escape, a pair or a number."""
+    """Where ``data``, which starts outside an escape, can be cut: in no escape, pair or number."""
     end = len(data.rstrip(b"0123456789"))
     backslash = data.find(b"\\", max(0, end - _LONGEST_ESCAPE))
     if backslash < 0:

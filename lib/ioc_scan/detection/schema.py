@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ def schema() -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _validator() -> Any:
-    checker = jsonschema.FormatChecker(formats=["ipv4", "ipv6"])
+    # our own checks: which names are built in differs between the library's versions
+    checker = jsonschema.FormatChecker(formats=())
+    checker.checks("ipv4", raises=ValueError)(lambda text: ipaddress.IPv4Address(text) is not None)
+    checker.checks("ipv6", raises=ValueError)(lambda text: ipaddress.IPv6Address(text) is not None)
     return jsonschema.Draft7Validator(schema(), format_checker=checker)
 
 

@@ -193,8 +193,8 @@ class Selection:
 
 
 def _events(reader: ReportReader) -> Events:
-    """Parser events, pushed chunk by chunk: an error inside the parser comes out at the push, cleanly. (ijson's
-    pulling interface goes on after one, which was seen to end in a crash of the interpreter.)"""
+    """Parser events, pushed chunk by chunk: an error inside the parser comes out at the push, cleanly.
+    ijson's pulling interface goes on after one, which was seen to end in a crash of the interpreter."""
     batch = ijson.sendable_list()
     parser = ijson.basic_parse_coro(batch)
 
