@@ -82,6 +82,13 @@ def _task(context: Any, task_id: str) -> Any:
     return found
 
 
+def has_function(name: str) -> bool:
+    """Whether a YAQL expression can call ``name(...)``."""
+    from orquesta.expressions import yql
+
+    return any(yql.YAQLEvaluator._root_ctx.collect_functions(name))
+
+
 def _register() -> None:
     """StackStorm's own expression functions, which orquesta does not bring."""
     from orquesta.expressions import jinja, yql

@@ -60,6 +60,10 @@ def _unreadable(pack: LintPack) -> Iterator[Finding]:
             file = pack.yaml(path)
             if file.error:
                 yield Finding("file_unreadable", file.name, file.error_line, file.error, "Correct the YAML.")
+            for line, key in file.repeated_keys():
+                yield Finding(
+                    "yaml_key_twice", file.name, line, f"{key} is there twice", "The last one counts."
+                )
     for folder in ("actions", "sensors", "lib"):
         for path in sorted((pack.directory / folder).rglob("*.py")):
             source = pack.python(path)

@@ -61,6 +61,22 @@ class YamlFile:
                 break
         return line
 
+    def repeated_keys(self) -> Iterator[tuple[int, str]]:
+        """(line, key) of every key that its mapping already has: YAML readers keep the last, silently."""
+        waiting = [self.node] if self.node is not None else []
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+            elif isinstance(node, yaml.MappingNode):
+                seen: set[str] = set()
+                for key, value in node.value:
+                    if key.value in seen:
+                        yield key.start_mark.line + 1, str(key.value)
+                    if isinstance(key.value, str):
+                        seen.add(key.value)
+                    waiting.append(value)
+
     def finding(self, code: str, what: str, todo: str, *keys: Any) -> Finding:
         return Finding(code, self.name, self.line(*keys), what, todo)
 
@@ -205,14 +221,13 @@ def called_name(node: ast.Call) -> str:
 
 
 def imported_names(tree: ast.AST, *, top_level_only: bool = False) -> Iterator[tuple[ast.AST, str]]:
-    """(node, dotted name) of everything imported; ``from a import b`` gives ``a`` and ``a.b``."""
+    """(node, dotted name) of everything imported; ``from a import b`` gives ``a.b``."""
     nodes = ast.iter_child_nodes(tree) if top_level_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node, alias.name
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node, node.module
             for alias in node.names:
                 yield node, f"{node.module}.{alias.name}"
 

@@ -27,7 +27,7 @@ def check(pack: LintPack) -> Iterator[Finding]:
         if file.data.get("runner_type") != "orquesta":
             continue
         path = pack.entry_point(file, "actions")
-        if not path.is_file():
+        if not path.is_file() or ".." in path.parts:
             continue
         used.add(path.resolve())
         workflow = pack.yaml(path)
@@ -62,6 +62,7 @@ def _inspection(pack: LintPack, file: YamlFile) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001  orquesta raises all kinds of errors for broken definitions
         yield file.finding("workflow_invalid", f"{type(error).__name__}: {error}", "Correct the definition.")
         return
+    yield from _functions(file)
     for problem in problems:
         message = str(problem.get("message"))
         where = [
@@ -74,6 +75,27 @@ def _inspection(pack: LintPack, file: YamlFile) -> Iterator[Finding]:
         else:
             what = f"{problem.get('spec_path')}: {message} {problem.get('expression', '')}".strip()
             yield file.finding("workflow_invalid", what, "Correct the definition.", *where)
+
+
+def _functions(file: YamlFile) -> Iterator[Finding]:
+    """Functions that neither YAQL nor StackStorm has: the inspection does not see them, the run fails."""
+    from standalone.orquesta_shim import has_function
+
+    for path, text in _texts(file.data, ()):
+        for expression in re.findall(r"<%(.*?)%>", text, re.DOTALL):
+            bare = re.sub(r"'[^']*'|\"[^\"]*\"", "''", expression)
+            for name in re.findall(r"(?<![\w.$])([A-Za-z_]\w*)\(", bare):
+                if name not in ("and", "or", "not", "in") and not has_function(name):
+                    what = f"there is no function {name}()"
+                    yield file.finding("workflow_function_unknown", what, "Correct the expression.", *path)
+
+
+def _texts(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, (dict, list)):
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(below, (*path, key))
 
 
 def _tasks(file: YamlFile) -> Iterator[Finding]:
