@@ -32,10 +32,11 @@ _ID = re.compile(r"[A-Za-z0-9._:@-]{1,200}\Z")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
-RESPONSE_OUTCOMES = frozenset(
-    {"quarantined", "would_quarantine", "refused", "missing", "changed", "failed", "already_quarantined"}
+RESPONSE_OUTCOMES = frozenset({"quarantined", "would_quarantine", "refused", "missing", "changed", "failed"})
+#: Of restored and purged lines; both come as one kind of event, the outcome tells them apart.
+RESTORE_OUTCOMES = frozenset(
+    {"restored", "would_restore", "purged", "would_purge", "missing", "refused", "failed"}
 )
-RESTORE_OUTCOMES = frozenset({"restored", "would_restore", "refused", "failed", "missing"})
 
 
 class BadShape(Exception):
@@ -125,6 +126,11 @@ def _item(value: object) -> dict[str, Any]:
     return item
 
 
+def _objects(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; of anything else none."""
+    return [entry for entry in value[:MAX_LIST] if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
 def _path_bytes(value: object) -> bytes:
     try:
         return base64.b64decode(value.encode("ascii"), validate=True) if isinstance(value, str) else b""
@@ -210,17 +216,15 @@ def _check_response(line: Mapping[str, Any], job: Job, device_id: str) -> dict[s
     asked = next((i for i in job.items.get(device_id, ()) if i.get("match_id") == match_id), None)
     if asked is None:
         raise BadShape("not_asked", "a response names a match that the job is not about")
-    if line.get("outcome") not in RESPONSE_OUTCOMES:
+    outcome = _match(_CODE, line.get("outcome"))
+    if outcome not in RESPONSE_OUTCOMES:
         raise BadShape("bad_field", "a response has an unknown outcome")
     sha256 = None if line.get("sha256") is None else _match(_HEX64, line["sha256"])
-    if line["outcome"] == "quarantined" and sha256 != asked.get("sha256"):
+    if outcome == "quarantined" and sha256 != asked.get("sha256"):
         raise BadShape("foreign_hash", "a response is about another object than the job")
-    terminated = line.get("terminated") or []
-    if not isinstance(terminated, list) or not all(isinstance(entry, dict) for entry in terminated):
-        raise BadShape("bad_field", "a response's list of ended processes is not one")
     return {
         "match_id": match_id,
-        "outcome": line["outcome"],
+        "outcome": outcome,
         "code": _code(line.get("code")),
         "message": clean(line.get("message") or "", MAX_SHORT * 4),
         "quarantine_id": _optional_id(line.get("quarantine_id")),
@@ -228,7 +232,7 @@ def _check_response(line: Mapping[str, Any], job: Job, device_id: str) -> dict[s
         "size": _optional_count(line.get("size")),
         "terminated": [
             {"pid": _count(entry.get("pid")), "name": clean(entry.get("name") or "", MAX_SHORT)}
-            for entry in terminated[:MAX_LIST]
+            for entry in _objects(line.get("terminated"))
         ],
     }
 
@@ -237,9 +241,12 @@ def _check_restored(line: Mapping[str, Any], job: Job, device_id: str) -> dict[s
     quarantine_id = _match(_ID, line.get("quarantine_id"))
     if not any(i.get("quarantine_id") == quarantine_id for i in job.items.get(device_id, ())):
         raise BadShape("not_asked", "a line names a quarantined object that the job is not about")
+    outcome = _match(_CODE, line.get("outcome"))
+    if outcome not in RESTORE_OUTCOMES:
+        raise BadShape("bad_field", "a line has an unknown outcome")
     return {
         "quarantine_id": quarantine_id,
-        "outcome": _match(_CODE, line.get("outcome")),
+        "outcome": outcome,
         "code": _code(line.get("code")),
         "message": clean(line.get("message") or "", MAX_SHORT * 4),
         "path": clean(line.get("path") or ""),
@@ -301,8 +308,7 @@ def check_status(raw: Mapping[str, Any], job: Job) -> dict[str, Any]:
         else {},
         "not_evaluated": [
             {"what": clean(entry.get("what"), MAX_SHORT), "reason": clean(entry.get("reason"), MAX_SHORT)}
-            for entry in (raw.get("not_evaluated") or [])[:MAX_LIST]
-            if isinstance(entry, dict)
+            for entry in _objects(raw.get("not_evaluated"))
         ],
         "error": _error(raw.get("error")),
     }

@@ -148,9 +148,9 @@ class SpooledManager(ABC):
         except NotFoundError:
             return [], dict(cursor or {})
         sent = self._queue.sent(job_id)
-        reading = [
-            d for d in job.device_ids if d in sent and not cursors.setdefault(d, DeviceCursor()).closed
-        ]
+        for device_id in job.device_ids:
+            cursors.setdefault(device_id, DeviceCursor())
+        reading = [d for d in job.device_ids if d in sent and not cursors[d].closed]
         budget = max(self._limits.poll_bytes // max(len(reading), 1), 4 * self._limits.line_bytes)
         limit = min(self._limits.poll_bytes_per_device, budget)
         visited = self._visit(
