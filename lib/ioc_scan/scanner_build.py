@@ -21,7 +21,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def zipapp_bytes() -> bytes:
-    """The archive: all modules of ``scanner/``, in order, without dates; ``python3 scanner.pyz`` starts it."""
+    """The archive: all modules of ``scanner/``, in order, without dates."""
     buffer = io.BytesIO()
     buffer.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -4,6 +4,8 @@ installed.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import subprocess
 from typing import Iterator
@@ -19,11 +21,10 @@ _RPM_SECONDS = 30
 
 
 class PackageOwners:
-    """The packages of one system, read once per job. ``root`` is ``/`` or the folder tree of a device."""
+    """The packages of one system. ``root`` is ``/`` or the folder tree of a device."""
 
     def __init__(self, root: bytes = b"/") -> None:
         self._root = root.rstrip(b"/")
-        self._lists: bytes | None = None
 
     def _under_root(self, relative: str) -> str:
         return os.path.join(os.fsdecode(self._root) + "/", relative)
@@ -45,22 +46,12 @@ class PackageOwners:
 
     def _dpkg_lines(self) -> bytes:
         """All paths any package or diversion names, each between newlines."""
-        if self._lists is None:
-            folder = self._under_root(_DPKG)
-            blocks = [b""]
-            if os.path.isdir(folder):
-                info = os.path.join(folder, "info")
-                for name in sorted(os.listdir(info)):
-                    if name.endswith(".list"):
-                        with open(os.path.join(info, name), "rb") as stream:
-                            blocks.append(stream.read())
-                # Three lines a diversion: the path, where it was moved to, the package. Both paths count.
-                diversions = os.path.join(folder, "diversions")
-                if os.path.exists(diversions):
-                    with open(diversions, "rb") as stream:
-                        blocks.append(stream.read())
-            self._lists = b"\n".join(blocks) + b"\n"
-        return self._lists
+        folder = self._under_root(_DPKG)
+        stamps = []
+        for name in ("info", "diversions"):
+            with contextlib.suppress(FileNotFoundError):
+                stamps.append(os.stat(os.path.join(folder, name)).st_mtime_ns)
+        return _read_dpkg(folder, tuple(stamps))
 
     def _dpkg_candidates(self, name: bytes) -> Iterator[bytes]:
         """Packaged paths that end in this name."""
@@ -117,3 +108,19 @@ class PackageOwners:
         if b"not owned by any package" in answer.stdout:
             return False
         raise OSError("rpm answered neither yes nor no")
+
+
+@functools.lru_cache(maxsize=2)
+def _read_dpkg(folder: str, stamps: tuple[int, ...]) -> bytes:
+    """dpkg's lists, read again when one of its stamps changes (dpkg replaces lists by renaming)."""
+    blocks = [b""]
+    if stamps:
+        info = os.path.join(folder, "info")
+        for name in sorted(os.listdir(info)):
+            if name.endswith(".list"):
+                with open(os.path.join(info, name), "rb") as stream:
+                    blocks.append(stream.read())
+        # Three lines a diversion: the path, where it was moved to, the package. Both paths count.
+        with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, "diversions"), "rb") as stream:
+            blocks.append(stream.read())
+    return b"\n".join(blocks) + b"\n"

@@ -78,14 +78,15 @@ def _kill(pid: int, device: int, inode: int) -> None:
     """SIGKILL through a pidfd where there is one: looked at after it was pinned, the pid cannot be
     another's.
     """
+    open_pid = getattr(os, "pidfd_open", None)  # Python 3.9, Linux 5.3
     descriptor = -1
     try:
-        if hasattr(os, "pidfd_open"):
-            descriptor = os.pidfd_open(pid)
+        if open_pid is not None:
+            descriptor = open_pid(pid)
         if not _runs(pid, device, inode):
             return
         if descriptor >= 0:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)  # type: ignore[attr-defined,unused-ignore]
+            getattr(signal, "pidfd_send_signal")(descriptor, signal.SIGKILL)  # noqa: B009
         else:
             os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -30,7 +30,7 @@ from .plan import Plan
 from .protected import check_not_protected
 from .protocol import from_iso, to_iso
 from .quarantine import DEFAULT_QUOTA_BYTES, Quarantine, quarantine_id_of
-from .safefs import Pinned, as_scanner_error, pin
+from .safefs import Pinned, as_scanner_error, describe, pin
 from .spool import Spool
 
 DEFAULT_MAX_ITEMS = 50
@@ -55,15 +55,6 @@ _OUTCOMES = {
     "protected_process": "refused",
     "signed": "refused",
 }
-
-
-def actionable_by_hash(evaluator: Evaluator, sha256: str, size: int) -> bool:
-    """Whether an actionable IOC file is proven by this SHA-256 (and size), and not without the SHA-256."""
-
-    def proven(item: dict[str, Any]) -> bool:
-        return any(hit.tier == "actionable" for hit in evaluator.feed("FileItem", item))
-
-    return proven({"SizeInBytes": size, "Sha256sum": sha256}) and not proven({"SizeInBytes": size})
 
 
 class Responder:
@@ -114,13 +105,10 @@ class Responder:
                 self._quarantine_one(item, path, line)
             else:
                 line.update(settled)
-        except ScannerError as error:
-            line.update(outcome=_OUTCOMES.get(error.code, "failed"), code=error.code, message=error.message)
-        except OSError as error:
-            known = as_scanner_error(error, b"")
-            line.update(
-                outcome=_OUTCOMES.get(known.code, "failed"), code=known.code, message=str(error.strerror)
-            )
+        except (ScannerError, OSError) as error:
+            if line["outcome"] != "quarantined":  # else: what is done is done, and said so
+                code, message = describe(error)
+                line.update(outcome=_OUTCOMES.get(code, "failed"), code=code, message=message)
         return line
 
     def _check_allowed(self, within_limit: bool) -> None:
@@ -137,7 +125,7 @@ class Responder:
     def _quarantine_one(self, item: dict[str, Any], path: bytes, line: dict[str, Any]) -> None:
         root = None if self._spool.root is None else os.fsencode(self._spool.root)
         check_not_protected(path, os.fsencode(os.path.realpath(self._spool.path)), root)
-        if not actionable_by_hash(self._evaluator, item["sha256"], item["size"]):
+        if not self._evaluator.acts_on(item["sha256"]):
             raise ScannerError("not_actionable", "no actionable IOC file of the task names this SHA-256")
         with pin(path) as pinned:
             try:
@@ -182,10 +170,12 @@ class Responder:
             if pinned.still_is(before):
                 self._quarantine.remove(entry)
                 raise as_scanner_error(error, pinned.path) from None
-        with contextlib.suppress(OSError):  # the name is gone; at worst a power cut brings it back
-            os.fsync(pinned.parent)
-        self._quarantine.put({**entry, "state": "quarantined"})
         line.update(outcome="quarantined", quarantine_id=entry["quarantine_id"])
+        # The name is gone, whatever fails from here on: at worst a power cut brings it back, and an entry
+        # that still says "copied" can be restored like any other.
+        with contextlib.suppress(OSError):
+            os.fsync(pinned.parent)
+            self._quarantine.put({**entry, "state": "quarantined"})
 
     def _check_unchanged(self, pinned: Pinned, descriptor: int, before: os.stat_result) -> None:
         """The last look before the deletion. Raises ScannerError, WithdrawnError."""

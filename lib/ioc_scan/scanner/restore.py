@@ -21,7 +21,7 @@ from .names import decode_path, encode_path, shown_path
 from .protected import check_not_protected
 from .protocol import from_iso
 from .quarantine import LIVE_STATES, Quarantine
-from .safefs import Pinned, as_scanner_error, pin, same_object
+from .safefs import Pinned, as_scanner_error, describe, pin, same_object
 from .spool import Spool
 
 _REFUSALS = frozenset(
@@ -68,11 +68,11 @@ class Restorer:
                 try:
                     self._check_allowed()
                     handle(item, line)
-                except ScannerError as error:
-                    outcome = "refused" if error.code in _REFUSALS else "failed"
-                    line.update(outcome=outcome, code=error.code, message=error.message)
-                except OSError as error:
-                    line.update(code=as_scanner_error(error, b"").code, message=str(error.strerror))
+                except (ScannerError, OSError) as error:
+                    if line["outcome"] != "restored":  # else: what is done is done, and said so
+                        code, message = describe(error)
+                        outcome = "refused" if code in _REFUSALS else "failed"
+                        line.update(outcome=outcome, code=code, message=message)
                 self._folder.results.append(line, durable=True)
             self._folder.status["progress"] = (index + 1) / len(items)
             self._folder.write_status()
@@ -91,7 +91,7 @@ class Restorer:
             raise ScannerError("unknown_quarantine_id", "no such object in this device's quarantine")
         path = decode_path(item.get("target_path_b64") or entry["path_b64"])
         line["path"] = shown_path(path)
-        if self._already_linked(entry, path):
+        if self._already_linked(entry, path, self._folder.job_id):
             self._done(entry, line)
             return
         if entry["state"] not in LIVE_STATES:
@@ -113,14 +113,14 @@ class Restorer:
         self._done(entry, line)
 
     def _done(self, entry: dict[str, Any], line: dict[str, Any]) -> None:
-        self._quarantine.put({**entry, "state": "restored"})
         line.update(outcome="restored", sha256=entry["sha256"], size=entry["size"])
+        self._quarantine.put({**entry, "state": "restored"})
 
     @staticmethod
-    def _already_linked(entry: dict[str, Any], path: bytes) -> bool:
-        """Whether an earlier, broken-off run of a restore brought the object to this very place."""
+    def _already_linked(entry: dict[str, Any], path: bytes, job_id: str) -> bool:
+        """Whether an earlier, broken-off run of this job brought the object to this very place."""
         intent = entry.get("restoring")
-        if entry["state"] not in LIVE_STATES or not intent or intent["path_b64"] != encode_path(path):
+        if not intent or intent["job_id"] != job_id or intent["path_b64"] != encode_path(path):
             return False
         try:
             with pin(path) as pinned:
@@ -136,8 +136,13 @@ class Restorer:
         try:
             self._fill(entry, descriptor)
             info = os.fstat(descriptor)
-            intent = {"path_b64": encode_path(pinned.path), "device": info.st_dev, "inode": info.st_ino}
-            self._quarantine.put({**entry, "restoring": intent})
+            entry["restoring"] = {
+                "job_id": self._folder.job_id,
+                "path_b64": encode_path(pinned.path),
+                "device": info.st_dev,
+                "inode": info.st_ino,
+            }
+            self._quarantine.put(entry)
             self._check_allowed()
             if not pinned.parent_in_place():
                 raise ScannerError("changed", "the folder moved while the file was written")
@@ -148,7 +153,8 @@ class Restorer:
                 )
             if not same_object(pinned.stat(), info):
                 raise ScannerError("changed", "the name stands for another file by now")
-            os.fsync(pinned.parent)
+            with contextlib.suppress(OSError):
+                os.fsync(pinned.parent)
         except BaseException:
             if named:
                 self._take_back(pinned, descriptor)

@@ -237,7 +237,7 @@ def _as_scanner_error(error: ScannerError | OSError) -> ScannerError:
 
 
 def _end_quietly(folder: JobFolder, error: ScannerError, state: str = "failed") -> None:
-    """End a job with an error; if even that cannot be written, the manager sees a status that stands still."""
+    """End a job with an error; if even that cannot be written, the manager sees a status stand still."""
     try:
         folder.end(state, error)
     except (WithdrawnError, OSError):

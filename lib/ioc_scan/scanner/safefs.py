@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Iterator
+from typing import Iterator, Union
 
 from .errors import ScannerError
 from .names import check_path, shown_path
@@ -47,6 +47,13 @@ _CODES = {
 def code_of(error: OSError) -> str:
     """The stable code of an operating system error."""
     return _CODES.get(error.errno or 0, "os_error")
+
+
+def describe(error: Union[ScannerError, OSError]) -> tuple[str, str]:
+    """Code and message of either kind of error."""
+    if isinstance(error, ScannerError):
+        return error.code, error.message
+    return code_of(error), str(error.strerror or error)
 
 
 def as_scanner_error(error: OSError, path: bytes) -> ScannerError:
