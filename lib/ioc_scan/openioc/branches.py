@@ -1,4 +1,4 @@
-"""From the logic of an IOC file to branches of a plan; what can never hold is left out, documents are joined."""
+"""From the logic of an IOC file to branches of a plan; what can never hold is left out."""
 
 from __future__ import annotations
 

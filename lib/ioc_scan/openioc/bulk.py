@@ -7,7 +7,7 @@ The same meaning as reading the document and compiling it, for UTF-8 files; the 
 from __future__ import annotations
 
 import hashlib
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from lxml import etree
 
@@ -82,14 +82,12 @@ class _Bulk:
     def sweep(self, parser: etree.XMLPullParser) -> None:
         """Compile what has arrived whole, and drop it."""
         for _, root in parser.read_events():
-            self.start(root)
+            self.start(cast(etree._Element, root))
         node = self.find_logic()
         while node is not None and len(node):
-            whole = node[:-1]
-            for child in whole:
+            for child in list(node)[:-1]:
                 self.add(child)
-            if whole:
-                del node[: len(whole)]
+                node.remove(child)
             last = node[-1]
             node = last if last.tag == self.indicator and last.get("operator") == "OR" else None
 

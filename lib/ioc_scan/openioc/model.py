@@ -89,7 +89,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Ioc:
-    """One document. Dates are text as in the file; OR joins ``roots``; ``notes`` is what the reader forgave."""
+    """One document. Dates are text as in the file, OR joins ``roots``, ``notes`` is what was forgiven."""
 
     version: str
     id: str

@@ -5,7 +5,7 @@ The program is a small automaton (``scanner/automaton.py`` runs it): a device ne
 ``re``, whose time grows exponentially on patterns such as ``^(a+)+$``.
 
 A program is a list of instructions: ``["c", negated, ignore_case, [[low, high], ...]]`` takes a character,
-``["s", a, b]`` goes on at both, ``["j", a]`` at a, ``["a", kind]`` asks where it stands, ``["m"]`` is the end.
+``["s", a, b]`` goes on at both, ``["j", a]`` at a, ``["a", kind]`` asks where it is, ``["m"]`` is the end.
 """
 
 from __future__ import annotations

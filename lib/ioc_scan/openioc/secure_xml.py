@@ -1,8 +1,8 @@
 """From untrusted bytes to an element tree, or a refusal; nothing is fetched, expanded or guessed.
 
 Every bound is a named constant. The bytes are decoded by us, from an allow-list of encodings, and handed on
-as UTF-8: the parser never chooses a decoder. A DOCTYPE is refused before parsing: an internal subset can inject
-attributes (``condition="contains"``) whatever the parser's flags are.
+as UTF-8: the parser never chooses a decoder. A DOCTYPE is refused before parsing: an internal subset can
+inject attributes (``condition="contains"``) whatever the parser's flags are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a test compares: the form a value is brought to, and the index that finds all tests a value passes.
 
-Hundreds of thousands of tests on one field cost about as much as one: equal texts, digests, addresses and numbers
-are looked up, beginnings and ends by their length, parts of a text through its groups of letters.
+Hundreds of thousands of tests on one field cost about as much as one: equal texts, digests, addresses and
+numbers are looked up, beginnings and ends by their length, parts of a text through its groups of letters.
 """
 
 from __future__ import annotations

@@ -118,8 +118,8 @@ class Evaluator:
     needs_path: bool
 
     def __init__(self, plan: Plan, system: str | None) -> None:
-        """``system``: "linux", "windows" or "macos": it decides which terms have a collector. None: all count as
-        collected, the items fed say what there is."""
+        """``system``: "linux", "windows" or "macos": it decides which terms have a collector. None: all count
+        as collected, the items fed say what there is."""
         self.plan = plan
         self._system = system
         self._windows = system == "windows"
@@ -190,8 +190,8 @@ class Evaluator:
             kept = prune(formula, self._test_is_usable)
             if kept is not None:
                 pruned[number] = kept
-        for ioc, formula in plan.branches:
-            host = prune_host(formula, pruned.__contains__)
+        for ioc, branch in plan.branches:
+            host = prune_host(branch, pruned.__contains__)
             if host is None:
                 continue
             for number in predicates_of(host):
@@ -351,10 +351,11 @@ class Evaluator:
         return sorted(found)
 
     def feed(self, document: str, item: Mapping[str, Any]) -> Sequence[Hit]:
-        """Judge one item. Keys are terms without the document ("SizeInBytes", "StringList/string"); a value is
-        text, a number, a bool, or a list of them (multi-valued); None or absent is unknown. Moments are ISO 8601
-        text or seconds since 1970, both UTC. What proves an IOC file only together with other items is kept for
-        ``finish``.
+        """Judge one item. Keys are terms without the document ("SizeInBytes", "StringList/string").
+
+        A value is text, a number, a bool, or a list of them (multi-valued); None or absent is unknown.
+        Moments are ISO 8601 text or seconds since 1970, both UTC. What proves an IOC file only together with
+        other items is kept for ``finish``.
         """
         known = self._documents.get(document)
         if known is None:
@@ -392,7 +393,7 @@ class Evaluator:
             kept.append((dict(item), proof))
 
     def acts_on(self, sha256: str) -> bool:
-        """Does an actionable IOC file of the plan name this SHA-256 (hex), so that a match may be acted on?"""
+        """Does an actionable IOC file of the plan name this SHA-256 (hex)? Only then may one act on it."""
         try:
             return bytes.fromhex(sha256) in self._acting_digests
         except ValueError:
@@ -401,7 +402,7 @@ class Evaluator:
     # ------------------------------------------------------------------------------------------- finishing
 
     def unavailable(self, what: str, reason: str) -> None:
-        """Record that a document ("PortItem") or term could not be collected; it shows in ``not_evaluated``."""
+        """Record that a document ("PortItem") or term could not be collected: it is not evaluated."""
         self._not_evaluated[(what, reason)] = None
         for ioc, term in self._terms_by_ioc():
             entry = self.plan.terms[term]
@@ -420,7 +421,7 @@ class Evaluator:
         }
 
     def restore_state(self, state: object) -> None:
-        """Go on from ``save_state``. A state that does not fit the plan is refused (PlanError ``plan_state``)."""
+        """Go on from ``save_state``. Raises PlanError ``plan_state`` for a state of another plan."""
         try:
             assert isinstance(state, dict) and state["plan"] == self.plan.digest
             matched = {int(ioc) for ioc in state["matched"]}

@@ -1,4 +1,4 @@
-"""Three-valued logic over one item: True, False, or None for unknown. Only leaves are negated, so nothing else is.
+"""Three-valued logic over one item: True, False, or None for unknown. Only leaves are ever negated.
 
 A leaf on a field the item lacks is unknown, negated or not; AND is false once a part is false, OR true once a
 part is true; what then depends on an unknown part is unknown, and unknown is never a match.
@@ -68,7 +68,7 @@ class Judge:
         self._options: dict[int, Options] = {}
 
     def prepare(self, formula: Formula) -> None:
-        """Note the long ORs of a formula, so that judging them does not walk their leaves. The formula must live on."""
+        """Note the long ORs of a formula, so that judging does not walk their leaves. It must live on."""
         if isinstance(formula, Junction):
             leaves = [part for part in formula.parts if isinstance(part, Leaf) and not part.negated]
             if not formula.all and len(leaves) > 8:
@@ -101,7 +101,7 @@ class Judge:
         return None if unknown else formula.all
 
     def proof(self, formula: Formula, view: View) -> tuple[str, ...]:
-        """Ids of indicator items that make a true formula true: all of an AND, the first true part of an OR."""
+        """Ids of the items that make a true formula true: all of an AND, the first true part of an OR."""
         if isinstance(formula, Leaf):
             return (formula.item_id,)
         if formula.all:

@@ -7,11 +7,12 @@ task, compiled: no XML, no parser and no table of terms is needed here. Its memb
 ``iocs``          [{"digest", "id", "name", "tier"}]
 ``terms``         [{"document", "field", "type", "systems": [systems with a collector]}]
 ``tests``         [[term, operation, value, exact case 0|1]]           see :mod:`.conditions`
-``predicates``    [[document, formula]]   a formula is said of ONE item: {"and": [...]}, {"or": [...]}, or a leaf
-                  [test, negated 0|1, id of the indicator item]
+``predicates``    [[document, formula]]   a formula is said of ONE item: {"and": [...]}, {"or": [...]}, or a
+                  leaf [test, negated 0|1, id of the indicator item]
 ``branches``      [[ioc, formula over predicate numbers]]   said of the whole host: a number, {"and"}, {"or"}
-``sets``          many alike, in short: [{"ioc", "term", "operation", "exact_case", "values" or "digests", "sizes", "ids"}]
-                  each value is a branch of its own; with ``sizes``, AND(SizeInBytes is, hash is) on one file
+``sets``          many alike, in short: each value is a branch of its own
+                  [{"ioc", "term", "operation", "exact_case", "values" or "digests", "sizes", "ids"}]
+                  with ``sizes``, AND(SizeInBytes is, hash is) on one file
 ``unusable``      [[ioc, what, reason]]   indicator items that could not be compiled: unknown, never "clean"
 """
 
@@ -87,7 +88,7 @@ HostFormula = Union[int, Junction]
 
 
 class Group:
-    """One entry of ``sets``: values that each are a branch, with the ids of the indicator items that say so."""
+    """One entry of ``sets``: values that each are a branch, with the ids of the items that say so."""
 
     __slots__ = ("_ids", "exact_case", "ids_each", "ioc", "operation", "sizes", "term", "values")
 
@@ -142,15 +143,15 @@ class Plan:
 
 
 def load_plan(data: bytes) -> Plan:
-    """Read and check a plan. Raises PlanError: ``plan_bound``, ``plan_not_json``, ``plan_version``, ``plan_shape``."""
+    """Read and check a plan. Raises PlanError (``plan_bound``, ``_not_json``, ``_version``, ``_shape``)."""
     if len(data) > MAX_PLAN_BYTES:
-        raise PlanError("plan_bound", "the plan has more than %d bytes" % MAX_PLAN_BYTES)
+        raise PlanError("plan_bound", f"the plan has more than {MAX_PLAN_BYTES} bytes")
     try:
         document = json.loads(data.decode("ascii"))
     except (ValueError, RecursionError):
         raise PlanError("plan_not_json", "the plan is not ASCII JSON") from None
     if not isinstance(document, dict) or document.get("plan_version") != PLAN_VERSION:
-        raise PlanError("plan_version", "the plan is not of version %d" % PLAN_VERSION, "update the scanner")
+        raise PlanError("plan_version", f"the plan is not of version {PLAN_VERSION}", "update the scanner")
     loader = _Loader(document)
     loader.plan.digest = hashlib.sha256(data).hexdigest()
     return loader.load()
@@ -190,7 +191,7 @@ class _Loader:
             plan.groups.append(self.group(entry))
             values += len(plan.groups[-1].values)
             if values > MAX_SET_VALUES:
-                raise PlanError("plan_bound", "the plan has more than %d values in sets" % MAX_SET_VALUES)
+                raise PlanError("plan_bound", f"the plan has more than {MAX_SET_VALUES} values in sets")
         for entry in self.rows("unusable", MAX_TESTS):
             if not (isinstance(entry, list) and len(entry) == 3 and self.texts(entry[1:])):
                 _refuse("unusable")
@@ -202,7 +203,7 @@ class _Loader:
         if not isinstance(rows, list):
             _refuse(name)
         if len(rows) > limit:
-            raise PlanError("plan_bound", "the plan has more than %d %s" % (limit, name))
+            raise PlanError("plan_bound", f"the plan has more than {limit} {name}")
         return rows
 
     @staticmethod

@@ -1,8 +1,8 @@
 """Which files are worth a second look, worked out from the plan before the walk begins.
 
-Each formula about files gets an anchor: something that must hold whenever the formula does, as cheap as there is.
-A name or a part of the path is asked before hashing, a size decides whether to hash at all, and only a formula
-that offers nothing else makes every file a candidate.
+Each formula about files gets an anchor: something that must hold whenever the formula does, as cheap as there
+is. A name or a part of the path is asked before hashing, a size decides whether to hash at all, and only a
+formula that offers nothing else makes every file a candidate.
 """
 
 from __future__ import annotations
