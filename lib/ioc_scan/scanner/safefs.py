@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Iterator, Union
+from typing import Iterator
 
 from .errors import ScannerError
 from .names import check_path, shown_path
@@ -49,7 +49,7 @@ def code_of(error: OSError) -> str:
     return _CODES.get(error.errno or 0, "os_error")
 
 
-def describe(error: Union[ScannerError, OSError]) -> tuple[str, str]:
+def describe(error: ScannerError | OSError) -> tuple[str, str]:
     """Code and message of either kind of error."""
     if isinstance(error, ScannerError):
         return error.code, error.message

@@ -38,8 +38,8 @@ def ioc(definition: str, ioc_id: str = "11111111-1111-4111-8111-111111111111") -
     """An OpenIOC 1.0 file with this definition."""
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n'
-        f'<ioc xmlns="http://schemas.mandiant.com/2010/ioc" id="{ioc_id}" last-
-        modified="2026-01-01T00:00:00">'
+        '<ioc xmlns="http://schemas.mandiant.com/2010/ioc" '
+        f'id="{ioc_id}" last-modified="2026-01-01T00:00:00">'
         "<short_description>test</short_description><authored_date>2026-01-01T00:00:00</authored_date>"
         f"<links/><definition>{definition}</definition></ioc>"
     ).encode()

@@ -133,8 +133,8 @@ def test_parent_swapped_for_a_link_at_every_step(stage: Stage, kind: str) -> Non
         before = {path.name: path.stat().st_ino for path in stage.outside.iterdir()}
 
         def swap() -> None:
-            os.rename(stage.folder, stage.folder.with_name("moved"))
-            os.symlink(stage.outside, stage.folder)
+            stage.folder.rename(stage.folder.with_name("moved"))
+            stage.folder.symlink_to(stage.outside)
 
         reached, _ = run_with_fault(device.spool, at, swap)
         assert {path.name: path.stat().st_ino for path in stage.outside.iterdir()} == before, at
@@ -155,8 +155,8 @@ def test_every_operation_that_fails_leaves_the_file_or_its_copy(stage: Stage) ->
         device = stage.fresh()
         device.publish(device.job("respond", "r", [item_for(stage.path, EVIL)]))
 
-        def fail() -> None:
-            raise OSError(28 if at % 2 else 5, "injected")
+        def fail(number: int = 28 if at % 2 else 5) -> None:
+            raise OSError(number, "injected")
 
         reached, _ = run_with_fault(device.spool, at, fail)
         assert in_place(stage.path, EVIL) or in_quarantine(device, EVIL), f"lost at operation {at}"
@@ -181,7 +181,8 @@ def test_killed_at_twenty_random_moments_of_a_quarantine(tmp_path: Path) -> None
         for path, content in zip(paths, contents, strict=True):
             path.write_bytes(content)
         items = [
-            item_for(path, content, path.name.replace(" ", "-")) for path, content in zip(paths, contents)
+            item_for(path, content, path.name.replace(" ", "-"))
+            for path, content in zip(paths, contents, strict=True)
         ]
         device.publish(device.job("respond", "r", items))
         process = subprocess.Popen(device.command(), env=environment())
