@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
-from ioc_scan.errors import IocScanError
 
 from standalone.orquesta_shim import conducting  # first: it makes orquesta importable
 
-from orquesta import events, exceptions, statuses  # isort: skip
+from orquesta import events, statuses  # isort: skip
 from orquesta.conducting import WorkflowConductor  # isort: skip
 from orquesta.specs.native.v1.models import WorkflowSpec  # isort: skip
 
@@ -79,8 +78,8 @@ class WorkflowRun:
             for task in tasks:
                 try:
                     self._start(conductor, task)
-                except (IocScanError, exceptions.OrquestaException) as error:
-                    # Bad parameters of one task fail the whole workflow; its error branches never run.
+                except Exception as error:  # noqa: BLE001  whatever it is, as in StackStorm:
+                    # what cannot be requested fails the whole workflow, and its error branches never run
                     conductor.request_workflow_status(statuses.FAILED)
                     conductor.log_error(error, task_id=task["id"], route=task["route"])
                     return False

@@ -37,7 +37,8 @@ class SensorService:
 
 def leave_with_parent() -> None:
     """The engine holds our standard input open; its end means the engine is gone."""
-    sys.stdin.buffer.read()
+    while os.read(0, 65536):
+        pass
     os._exit(0)
 
 
@@ -51,7 +52,8 @@ def main() -> None:
     arguments = parser.parse_args()
     pack_dir = os.environ["STANDALONE_PACK_DIR"]
     hide_checkout(pack_dir, (os.path.dirname(arguments.file_path),))
-    config = json.loads(sys.stdin.buffer.readline())
+    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: a thread goes on reading it
+        config = json.loads(stdin.readline())
     threading.Thread(target=leave_with_parent, daemon=True).start()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     logger = logging.getLogger(f"SensorWrapper.{arguments.pack}.{arguments.class_name}")
