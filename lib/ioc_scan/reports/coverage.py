@@ -79,7 +79,7 @@ def _label(counts: Mapping[str, int]) -> str:
     for name, title in _SEGMENTS:
         if counts[name]:
             parts.append(f"{number(counts[name])} {title}")
-    return parts[0] + ": " + ", ".join(parts[1:]) + "."
+    return f"{parts[0]}. Of these {number(targeted)}: " + ", ".join(parts[1:]) + "."
 
 
 def _count(value: object) -> int:

@@ -6,9 +6,9 @@ import hashlib
 from typing import Any
 
 HOSTILE = (
-    "</title></style><script>alert(1)</script><svg onload=alert(2)><img src=x onerror=alert(3)>"
+    "</title></style><script>alert(1)</script><svg onload=alert(2)><img src=http://evil.invalid/p onerror=alert(3)>"
     "\"' onmouseover=alert(4) x='{{ 7*7 }}<% 1+1 %>{%raw%}\u202egnp.exe\u200b\x00\x1b[31m\ud800\n"
-    "<style>*{display:none}</style><!-- --><a href='javascript:alert(5)'>&lt;b&gt;"
+    "<style>*{display:none;background:url(//evil.invalid/)}</style><!-- --><a href='javascript:alert(5)'>&lt;b&gt;"
 )
 DIGEST = hashlib.sha256(b"sample").hexdigest()
 
