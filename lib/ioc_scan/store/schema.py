@@ -8,6 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from ..errors import StoreError
 from ..text import printable
+from .tables import metadata
 
 #: The newest migration under migrations/versions; a test holds the two together.
 SCHEMA_REVISION = "0001"
@@ -31,6 +32,12 @@ def migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     held = current_revision(connection)
+    if held is None and set(inspect(connection).get_table_names()) & set(metadata.tables):
+        raise StoreError(
+            "store_not_ours",
+            "the database holds tables with the pack's names that the pack did not make",
+            "give the pack a database (or PostgreSQL schema) of its own",
+        )
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if held is not None and held not in known:
         raise StoreError(

@@ -60,8 +60,8 @@ class Store:
         (the pack: an upgrade replaces it). Raises :class:`StoreError`; its codes:
         store_bad_url, store_path_relative, store_in_pack, store_in_temporary, store_folder_missing,
         store_folder_open, store_file_open, store_wrong_owner, store_not_writable, store_not_a_file,
-        store_read_only, store_disk_full, store_damaged, store_busy, store_newer, store_unreachable,
-        store_login_refused, store_no_right, store_failed. No message holds the url's password.
+        store_read_only, store_disk_full, store_damaged, store_busy, store_newer,
+        store_not_ours, store_unreachable, store_login_refused, store_no_right, store_failed. No message holds the url's password.
         """
         parsed = _parse(url)
         path: Path | None = None
