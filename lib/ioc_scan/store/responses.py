@@ -50,6 +50,14 @@ class Responses(Namespace):
             query = query.where(responses.c.state == state)
         return self._all(query.limit(limit).offset(offset))
 
+    def note(self, response_id: str, counts: dict[str, Any]) -> None:
+        """Replace the counts of a running round."""
+        self._connection.execute(
+            update(responses)
+            .where(responses.c.response_id == response_id, responses.c.state == "running")
+            .values(counts=counts)
+        )
+
     def finish(self, response_id: str, state: str, *, counts: dict[str, Any], now: datetime) -> bool:
         """End a running round as done or failed; False if it was not running."""
         if state not in ("done", "failed"):

@@ -24,6 +24,7 @@ RESPONSE_STATES = UNACTED_RESPONSE_STATES | frozenset(
         "changed",
         "failed",
         "rejected",
+        "reported",
         "restored",
     }
 )

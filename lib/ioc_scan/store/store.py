@@ -57,11 +57,13 @@ class Store:
         ``sqlite:////absolute/path/ioc_scan.db`` or ``postgresql+psycopg://user:password@host/name``.
         ``allow_temporary`` permits a SQLite file under /tmp (tests, demo); ``create_folder`` makes the
         file's folder (mode 0700) if only that is missing; no SQLite file may lie under ``forbidden_folder``
-        (the pack: an upgrade replaces it). Raises :class:`StoreError`; its codes:
-        store_bad_url, store_path_relative, store_in_pack, store_in_temporary, store_folder_missing,
-        store_folder_open, store_file_open, store_wrong_owner, store_not_writable, store_not_a_file,
-        store_read_only, store_disk_full, store_damaged, store_busy, store_newer,
-        store_not_ours, store_unreachable, store_login_refused, store_no_right, store_failed. No message holds the url's password.
+        (the pack: an upgrade replaces it).
+
+        Raises :class:`StoreError`, never with the url's password in it: store_bad_url,
+        store_path_relative, store_in_pack, store_in_temporary, store_folder_missing, store_folder_open,
+        store_file_open, store_wrong_owner, store_not_writable, store_not_a_file, store_read_only,
+        store_disk_full, store_damaged, store_busy, store_newer, store_not_ours, store_unreachable,
+        store_login_refused, store_no_right, store_failed.
         """
         parsed = _parse(url)
         path: Path | None = None
@@ -195,7 +197,7 @@ def _parse(url: str) -> URL:
 def _engine(url: URL, busy_timeout_seconds: float) -> Engine:
     if url.get_backend_name() == "postgresql":
         return _postgresql(url, busy_timeout_seconds)
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_seconds})
+    engine = create_engine(url, connect_args={"timeout": busy_timeout_seconds}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(raw: Any, _: object) -> None:
@@ -224,4 +226,4 @@ def _postgresql(url: URL, busy_timeout_seconds: float) -> Engine:
     arguments: dict[str, Any] = {"options": options, "application_name": f"ioc_scan {os.getpid()}"}
     if "connect_timeout" not in url.query:
         arguments["connect_timeout"] = _CONNECT_TIMEOUT_SECONDS
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True)
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)

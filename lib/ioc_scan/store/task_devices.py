@@ -258,6 +258,7 @@ def _parameters(row: Row, now: datetime) -> Row:
         "b_state": state,
         "b_outcome": state if ended else None,
         "b_seen": seen,
+        "b_ended": ended,
         "b_now": now,
     }
     for name in _FIELDS:
@@ -284,7 +285,7 @@ def _apply_statement() -> Any:
         "ever_seen": case((seen, literal(True)), else_=table.c.ever_seen),
     }
     not_ended = table.c.outcome.is_(None)
-    failed_before = and_(table.c.outcome == "failed", new_state.in_(sorted(DEVICE_OUTCOMES)))
+    failed_before = and_(table.c.outcome == "failed", bindparam("b_ended", type_=table.c.reached.type))
     return (
         update(table)
         .where(

@@ -168,6 +168,18 @@ def test_an_end_of_a_device_stays_and_old_news_is_not_taken(store: Store, clock:
         state(store, clock, "a", "sleeping")
 
 
+def test_many_states_are_taken_in_one_go(store: Store, clock: Clock) -> None:
+    target(store, clock, names="a b c")
+    rows = [{"task_id": "task-1", "manager": "local", "device_id": name, "run": 1} for name in "abcx"]
+    with store.transaction() as tx:
+        states = ["done", "failed", "running", "done"]
+        updates = [row | {"state": name} for row, name in zip(rows, states, strict=True)]
+        assert tx.task_devices.apply_states(updates, now=clock()) == 3, "one is no device of the task"
+        assert tx.task_devices.apply_states([row | {"state": "running"} for row in rows], now=clock()) == 1
+        assert tx.task_devices.apply_states([], now=clock()) == 0
+        assert tx.task_devices.coverage("task-1")["by_state"] == {"done": 1, "failed": 1, "running": 1}
+
+
 def test_a_new_run_starts_afresh_and_the_earlier_coverage_stays(store: Store, clock: Clock) -> None:
     target(store, clock, names="a b")
     state(store, clock, "a", "done", matches=1, skipped={"denied": 3})
