@@ -25,7 +25,9 @@ class Triage:
     """``starts_task``: the verdict is malicious and there is something to look for; ``reason`` says which way
     it went (``malicious``, ``below_threshold``, ``nothing_to_do``). The three lists hold each indicator in
     normal form plus ``tier`` and ``reason`` (``code: text``), a hunted path below a user's folder also
-    ``path_pattern`` with ``*`` for the sandbox's user name."""
+    ``path_pattern`` with ``*`` for the sandbox's user name, a name or address on a list that only informs
+    ``notes`` with the names of these lists. ``alerts`` are codes for people: ``known_good_conflict``,
+    ``signed_object``, ``owner_object``, ``test_file``."""
 
     detection_id: str
     verdict: dict[str, Any]
@@ -53,6 +55,8 @@ def classify(detection: dict[str, Any], policy: GuardPolicy | None = None) -> Tr
             and (pattern := user_neutral(indicator["path"])) != indicator["path"]
         ):
             entry["path_pattern"] = pattern
+        if policy.lists and (notes := policy.lists.notes(indicator)):
+            entry["notes"] = notes
         tiers[judged.tier].append(entry)
     starts = malicious and bool(tiers[ACTIONABLE] or tiers[HUNT])
     return Triage(

@@ -105,6 +105,9 @@ def _judge_object(indicator: Indicator, case: Case) -> Judgement:
     if indicator.get("signature") == "valid" and indicator.get("signed_by") not in policy.may_delete_signers:
         case.alerts.add("signed_object")
         return say("signed_object")
+    if indicator.get("signed_by", "").casefold() in policy.owners:
+        case.alerts.add("owner_object")
+        return say("owner_object")
     marked = indicator.get("verdict") == "malicious"
     if not is_target and indicator.get("path") and is_system_path(indicator["path"]):
         return say("marked_in_system_path")

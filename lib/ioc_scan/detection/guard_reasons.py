@@ -17,6 +17,7 @@ REASONS: dict[str, tuple[str, str]] = {
     # hunt: a target or marked object that must not be acted on
     "known_good_conflict": (HUNT, "malicious by the sandbox, yet on the known-good list: report only"),
     "signed_object": (HUNT, "carries a signature the sandbox found valid: report only"),
+    "owner_object": (HUNT, "signed in the name of the organisation's own publishers: report only"),
     "no_sha256": (HUNT, "known by MD5 or SHA-1 only, which twins can share: report only"),
     "family_without_score": (HUNT, "a family is named but the score does not confirm it: report only"),
     "strict_mode": (HUNT, "strict mode asks for score and family name together: report only"),
@@ -59,6 +60,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "unconfirmed_address": (SUPPRESSED, "traffic only; nothing shows that the malware chose this address"),
     "config_duplicate": (SUPPRESSED, "already hunted from the malware's configuration"),
     "common_domain": (SUPPRESSED, "a name that common software asks for"),
+    "warning_list": (SUPPRESSED, "on a warning list of names that plain systems ask for"),
     "wide_host": (SUPPRESSED, "a content network shared by everybody"),
     "address_service": (SUPPRESSED, "a service that tells callers their own address"),
     "allowed_domain": (SUPPRESSED, "on the operator's list of allowed names"),

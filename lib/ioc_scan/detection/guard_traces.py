@@ -83,7 +83,7 @@ def _refuse_address(value: str, case: Case) -> Judgement | None:
 
 def _judge_domain(indicator: Indicator, case: Case) -> Judgement:
     value = indicator["value"].lower().rstrip(".")
-    listed = _listed(value, case)
+    listed = _listed(value, case, indicator["role"] == "config")
     if listed:
         return listed
     if indicator["role"] == "config":
@@ -93,7 +93,7 @@ def _judge_domain(indicator: Indicator, case: Case) -> Judgement:
     return say("config_duplicate" if value in case.config_values else "contacted_domain")
 
 
-def _listed(domain: str, case: Case) -> Judgement | None:
+def _listed(domain: str, case: Case, configured: bool) -> Judgement | None:
     policy = case.policy
     if in_domains(domain, policy.denied_domains):
         return say("denied_domain")
@@ -101,9 +101,11 @@ def _listed(domain: str, case: Case) -> Judgement | None:
         return say("allowed_domain")
     if domain.rpartition(".")[2] in _LOCAL_SUFFIXES or "." not in domain:
         return say("local_name")
-    if in_domains(domain, COMMON_DOMAINS) or in_domains(domain, policy.common_domains):
+    if in_domains(domain, COMMON_DOMAINS):
         return say("common_domain")
-    if in_domains(domain, WIDE_HOSTS):
+    if policy.lists and (domain in policy.lists.exact or in_domains(domain, policy.lists.domains)):
+        return say("warning_list")
+    if not configured and in_domains(domain, WIDE_HOSTS):
         return say("wide_host")
     if in_domains(domain, ADDRESS_SERVICES):
         return say("address_service")
@@ -116,7 +118,11 @@ def _judge_url(indicator: Indicator, case: Case) -> Judgement:
     except ValueError:
         return say("unknown_role")
     address = clean_address(host)
-    refused = _refuse_address(address[1], case) if address else _listed(clean_domain(host) or "", case)
+    configured = indicator["role"] in ("config", "target")
+    if address:
+        refused = _refuse_address(address[1], case)
+    else:
+        refused = _listed(clean_domain(host) or "", case, configured)
     if refused:
         return refused
     if indicator["role"] == "target":

@@ -290,7 +290,6 @@ def test_addresses(address: str, code: str) -> None:
         ("dc01.corp.local", "local_name"),
         ("ok.allowed.org", "allowed_domain"),
         ("denied.microsoft.com", "denied_domain"),
-        ("listed.misp.org", "common_domain"),
     ],
 )
 def test_domains(domain: str, code: str) -> None:
@@ -298,7 +297,6 @@ def test_domains(domain: str, code: str) -> None:
         report(network={"domains": [{"domain": domain}]}),
         allowed_domains=frozenset({"allowed.org"}),
         denied_domains=frozenset({"denied.microsoft.com"}),
-        common_domains=frozenset({"misp.org"}),
     )
     assert codes([only(judged, value=domain)]) == [code]
 
