@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from standalone.lint.model import Finding, LintPack, imported_names
 from standalone.pack import metadata_files
 
 _WANTED = ("README.md", "CHANGES.md", "icon.png", "config.schema.yaml", "requirements.txt")
 _KINDS = ("actions", "rules", "sensors", "aliases", "policies")
+#: What StackStorm 3.9 itself has of packages that packs use too; in a sensor these come first.
+STACKSTORM_PINS = {
+    "jsonschema": (3, 2, 0),
+    "jinja2": (3, 1, 6),
+    "networkx": (3, 1),
+    "apscheduler": (3, 11, 0),
+}
+_COMPARE: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    "==": lambda pin, ours: pin[: len(ours)] == ours,
+    ">=": lambda pin, ours: pin >= ours,
+    "<=": lambda pin, ours: pin <= ours,
+    "~=": lambda pin, ours: pin >= ours and pin[: len(ours) - 1] == ours[:-1],
+    "!=": lambda pin, ours: pin != ours,
+    ">": lambda pin, ours: pin > ours,
+    "<": lambda pin, ours: pin < ours,
+}
 _SEMVER = re.compile(r"^\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?$")
 _STACKSTORM_VERSION = re.compile(r"^((>?>|>=|=|<=|<?<)\s*\d+\.\d+\.\d+(dev)?(\s*,)?\s*)+$")
 
@@ -77,9 +93,21 @@ def _requirements(pack: LintPack) -> Iterator[Finding]:
     for number, line in enumerate(lines, 1):
         if re.match(r"\s*(\.{1,2}(/|$)|-e\b|--editable|file:)", line):
             todo = "It fails at install: use packages of the index, shared code goes to lib/."
-            yield Finding(
-                "requirement_relative", "requirements.txt", number, f"relative path {line.strip()}", todo
-            )
+            what = f"relative path {line.strip()}"
+            yield Finding("requirement_relative", "requirements.txt", number, what, todo)
+        else:
+            yield from _pins(number, line)
+
+
+def _pins(number: int, line: str) -> Iterator[Finding]:
+    found = re.match(r"\s*([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*([^#;]*)", line)
+    pin = STACKSTORM_PINS.get(found.group(1).lower().replace("_", "-")) if found else None
+    for operator, wanted in re.findall(r"(==|>=|<=|~=|!=|>|<)\s*([0-9.]+)", found.group(2) if found else ""):
+        ours = tuple(int(part) for part in wanted.strip(".").split("."))
+        if pin and not _COMPARE[operator](pin, ours):
+            version = ".".join(str(part) for part in pin)
+            todo = f"A sensor gets StackStorm's {version} first: allow it, and work with it."
+            yield Finding("requirement_conflict", "requirements.txt", number, line.strip(), todo)
 
 
 def _links(pack: LintPack) -> Iterator[Finding]:

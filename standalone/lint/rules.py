@@ -10,6 +10,7 @@ from typing import Any
 from standalone import rules as engine_rules
 from standalone import timers
 from standalone.lint.model import Finding, LintPack, YamlFile
+from standalone.lint.schemas import CONTEXT_NAMES, template_problem
 
 _KEYS = frozenset(
     ("id", "ref", "uid", "name", "pack", "description", "type", "trigger", "criteria", "action", "enabled")
@@ -149,6 +150,10 @@ def _expressions(file: YamlFile, schema: dict[str, Any], kind: str) -> Iterator[
     for name, value in (parameters or {}).items():
         where = ("action", "parameters", name)
         text = value if isinstance(value, str) else json.dumps(value)
+        problem = template_problem(text, CONTEXT_NAMES | {"trigger"} | set(parameters or {}))
+        if problem:
+            yield file.finding("template_invalid", problem, "No execution would start: correct it.", *where)
+            continue
         for expression in _EXPRESSION.findall(text):
             inert = re.search(r"\|\s*to_json_string\s*\|\s*urlencode\s*$", expression) is not None
             for field in _FIELD.findall(expression):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jinja2
 import jsonschema
+from jinja2 import meta
 
 from standalone import dialect, templates
 from standalone.lint.model import Finding, YamlFile, required_lists
 
+#: What every template may name beside the parameters themselves.
+CONTEXT_NAMES = {"st2kv", "action_context", "config_context"}
 _LIST_TODO = "Write `required: true` on each property; StackStorm drops or skips what has a list, silently."
 
 
@@ -50,6 +54,23 @@ def check_parameters(file: YamlFile, parameters: Any, *where: Any) -> Iterator[F
             yield file.finding("schema_invalid", error.message, todo, *where, name)
             continue
         yield from _check_default(file, name, schema, *where, name)
+        problem = template_problem(schema.get("default"), CONTEXT_NAMES | set(parameters))
+        if problem:
+            todo = "It passes as plain text, or fails every run: correct it."
+            yield file.finding("template_invalid", problem, todo, *where, name, "default")
+
+
+def template_problem(text: Any, names: set[str]) -> str | None:
+    """Why StackStorm would not render this text: syntax (then it passes as it is), filter, name."""
+    if not templates.is_expression(text):
+        return None
+    try:
+        needed = meta.find_undeclared_variables(templates.environment().parse(text))
+        templates.environment().from_string(text)
+    except jinja2.TemplateError as error:
+        return f"{error} (in {text!r})"
+    unknown = sorted(needed - names)
+    return f"nothing is called {', '.join(unknown)} (in {text!r})" if unknown else None
 
 
 def _check_default(file: YamlFile, name: str, schema: dict[str, Any], *where: Any) -> Iterator[Finding]:

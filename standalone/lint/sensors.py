@@ -52,7 +52,7 @@ def check(pack: LintPack) -> Iterator[Finding]:
             yield Finding("sensor_without_metadata", pack.name(path), None, "no sensor has this file", todo)
     for file, source in pack.python_entry_points("sensors"):
         if not source.error:
-            yield from _class(file, source)
+            yield from _class(pack, file, source)
             yield from _imports(pack, source)
 
 
@@ -94,7 +94,7 @@ def _trigger_type(file: YamlFile, number: int, kind: dict[str, object]) -> Itera
         )
 
 
-def _class(file: YamlFile, source: PythonFile) -> Iterator[Finding]:
+def _class(pack: LintPack, file: YamlFile, source: PythonFile) -> Iterator[Finding]:
     name = file.data.get("class_name")
     node = next((one for one in source.classes if one.name == name), None)
     if node is None:
@@ -119,10 +119,22 @@ def _class(file: YamlFile, source: PythonFile) -> Iterator[Finding]:
         if called_name(call).rpartition(".")[2] == "dispatch" and not tagged:
             todo = "Pass trace_tag, so that executions can be found by it."
             yield source.finding("sensor_trace_tag", call, "dispatch without trace_tag", todo)
+        yield from _trigger_name(pack, source, call)
     called = {called_name(call).rpartition(".")[2] for call in calls}
     if "get_value" in called and "list_values" not in called:
         todo = "get_value is None for an outage too: use list_values(prefix=) at set-up, it raises."
         yield source.finding("sensor_cursor_outage", node, "a cursor is read with get_value only", todo)
+
+
+def _trigger_name(pack: LintPack, source: PythonFile, call: ast.Call) -> Iterator[Finding]:
+    if called_name(call).rpartition(".")[2] != "dispatch":
+        return
+    given = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "trigger")]
+    for value in given:
+        text = value.value if isinstance(value, ast.Constant) else None
+        if isinstance(text, str) and text not in pack.trigger_types:
+            todo = "Declare it in trigger_types: else it is dropped with a log line."
+            yield source.finding("trigger_unknown", call, f"trigger {text} is not declared", todo)
 
 
 def _imports(pack: LintPack, source: PythonFile) -> Iterator[Finding]:

@@ -37,6 +37,7 @@ def check(pack: LintPack) -> Iterator[Finding]:
             )
             continue
         yield from _tasks(workflow)
+        yield from _injected(pack, workflow)
         yield from _interface(file, workflow)
         yield from _inspection(pack, workflow)
     for path in sorted((pack.directory / "workflows").glob("*.yaml")):
@@ -133,6 +134,31 @@ def _tasks(file: YamlFile) -> Iterator[Finding]:
             yield file.finding(
                 "workflow_failure_unexplained", f"{name} has no failure branch", todo, "tasks", name
             )
+
+
+def _injected(pack: LintPack, file: YamlFile) -> Iterator[Finding]:
+    """What ``core.inject_trigger`` names must be declared, and carry what the payload schema asks for."""
+    for name, task in _task_items(file):
+        given = task.get("input")
+        if task.get("action") != "core.inject_trigger" or not isinstance(given, dict):
+            continue
+        where = ("tasks", name, "input")
+        trigger = str(given.get("trigger_name") or given.get("trigger"))
+        if "<%" in trigger or "{{" in trigger:
+            continue
+        if trigger not in pack.trigger_types:
+            todo = "Declare it in a sensor's trigger_types: else the task fails."
+            yield file.finding("trigger_unknown", f"trigger {trigger} is not declared", todo, *where)
+            continue
+        payload, schema = given.get("payload") or {}, pack.trigger_types[trigger].get("payload_schema") or {}
+        properties = schema.get("properties") or {}
+        if not isinstance(payload, dict):
+            continue
+        missing = {n for n, s in properties.items() if s.get("required") and n not in payload}
+        unknown = set(payload) - set(properties) if schema.get("additionalProperties") is False else set()
+        for field in sorted(missing | unknown):
+            what = f"{trigger} {'needs' if field in missing else 'has no'} {field}"
+            yield file.finding("trigger_payload", what, "The task would fail: correct it.", *where, "payload")
 
 
 def _steps(task: dict[str, Any]) -> list[dict[str, Any]]:

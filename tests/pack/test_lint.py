@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -17,6 +19,7 @@ FIXTURES = REPOSITORY / "tests" / "fixtures"
 
 TRAPS = {
     "actions/bad_default.yaml": {"default_invalid"},
+    "actions/bad_template.yaml": {"template_invalid"},
     "actions/dead_default.py": {"run_default_dead"},
     "actions/detached_child.py": {"detached_child_output"},
     "actions/entry_point_outside.yaml": {"entry_point_outside"},
@@ -61,6 +64,7 @@ TRAPS = {
     "actions/workflows/unknown_action.yaml": {"workflow_action_unknown"},
     "actions/workflows/unknown_function.yaml": {"workflow_function_unknown"},
     "actions/workflows/unknown_variable.yaml": {"workflow_invalid"},
+    "actions/workflows/wrong_trigger.yaml": {"trigger_payload", "trigger_unknown"},
     "aliases/absent_action.yaml": {"alias_action_unknown"},
     "aliases/bad_format.yaml": {"alias_format"},
     "aliases/missing_parameter.yaml": {"alias_parameter_missing"},
@@ -79,7 +83,7 @@ TRAPS = {
     "policies/absent_action.yaml": {"policy_action_unknown"},
     "policies/concurrency.yaml": {"policy_concurrency"},
     "policies/retry.yaml": {"policy_retry"},
-    "requirements.txt": {"requirement_relative"},
+    "requirements.txt": {"requirement_conflict", "requirement_relative"},
     "rules/body.yaml": {"rule_body_not_inert"},
     "rules/cron.yaml": {"cron_without_timezone"},
     "rules/free_text.yaml": {"rule_free_text"},
@@ -92,6 +96,8 @@ TRAPS = {
     "rules/unknown_action.yaml": {"rule_action_unknown"},
     "rules/unknown_criterion.yaml": {"rule_field_unknown"},
     "rules/unknown_field.yaml": {"rule_field_unknown"},
+    "rules/unknown_filter.yaml": {"template_invalid"},
+    "rules/unknown_name.yaml": {"template_invalid"},
     "rules/unknown_key.yaml": {"rule_metadata"},
     "rules/unknown_operator.yaml": {"rule_criteria"},
     "rules/unknown_parameter.yaml": {"rule_parameter_unknown"},
@@ -108,6 +114,7 @@ TRAPS = {
     "sensors/no_payload.yaml": {"payload_schema_missing"},
     "sensors/other_class.py": {"sensor_class"},
     "sensors/uncaught.py": {"sensor_poll_uncaught"},
+    "sensors/undeclared.py": {"trigger_unknown"},
     "sensors/unknown_key.yaml": {"sensor_metadata"},
     "sensors/untagged.py": {"sensor_trace_tag"},
     "sensors/untyped_payload.yaml": {"payload_schema_untyped"},
@@ -132,6 +139,21 @@ def test_nothing_else_is_found(findings):
     for found in findings:
         by_file[found.file].add(found.code)
     assert dict(by_file) == TRAPS
+
+
+def test_every_code_is_proved():
+    sources = "".join(path.read_text() for path in (REPOSITORY / "standalone" / "lint").glob("*.py"))
+    codes = set(re.findall(r'[fF]inding\(\s*"(\w+)"', sources)) | set(
+        re.findall(r'", "(workflow_\w+)", "', sources)
+    )
+    assert codes - set().union(*TRAPS.values()) == {"config_too_large"}
+
+
+def test_an_example_too_large_for_one_argument_is_found(tmp_path):
+    shutil.copytree(FIXTURES / "standalone_pack", tmp_path / "pack", symlinks=True)
+    with (tmp_path / "pack" / "small_pack.yaml.example").open("a") as example:
+        example.write("# " + "x" * 131_072)
+    assert [found.code for found in lint_pack(tmp_path / "pack")] == ["config_too_large"]
 
 
 def test_findings_say_where_and_what_to_do(findings):
