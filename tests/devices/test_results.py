@@ -120,7 +120,7 @@ statuses = st.binary(max_size=30) | st.fixed_dictionaries(
 ).map(lambda status: json.dumps(status).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(raw_lines, statuses, st.sampled_from([JobKind.SCAN, JobKind.RESPOND, JobKind.RESTORE]))
 def test_no_word_of_a_device_raises(chunks: list[bytes], status: bytes, kind: JobKind) -> None:
     content = b"\n".join(chunks) + b"\n"

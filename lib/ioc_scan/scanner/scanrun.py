@@ -81,6 +81,8 @@ class ScanRun:
             try:
                 place = job.restore()
                 self._runner.start(job.folder)
+                for folder, reason in self._scope.not_evaluated:
+                    job.evaluator.unavailable(folder, reason)
                 if place is not None:
                     frames = place  # jobs with a place of their own come alone
             except WithdrawnError:

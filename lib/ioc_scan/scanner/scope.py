@@ -87,6 +87,7 @@ _KERNEL = frozenset(
         "devfs",
     ]
 )
+_TMP_FOLDERS = ("/tmp", "/var/tmp")
 _LAYERS = frozenset(("overlay", "aufs"))
 #: Layers of containers: the same files again, once per image and container.
 _LAYER_FOLDERS = (
@@ -112,6 +113,21 @@ def _mounts() -> list[tuple[str, str]]:
     return found
 
 
+def private_tmp() -> bool:
+    """True where /tmp is not the machine's own: a unit with PrivateTmp sees its own folder there."""
+    try:
+        with open("/proc/self/mountinfo", encoding="ascii", errors="replace") as stream:
+            mounts = [line.split() for line in stream]
+        tmp = [fields for fields in mounts if len(fields) > 4 and fields[4] in _TMP_FOLDERS]
+        if any("systemd-private-" in fields[3] for fields in tmp):
+            return True
+        # PrivateTmp=disconnected mounts two file systems of its own: seen by a namespace that is not init's.
+        another = os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino
+    except OSError:
+        return False
+    return another and len({fields[4] for fields in tmp}) == len(_TMP_FOLDERS)
+
+
 class Scope:
     """The folders of one scan.
 
@@ -126,6 +142,10 @@ class Scope:
         scope = settings.get("scope", "custom" if settings.get("roots") else "critical")
         self.roots = self._find_roots(scope, settings.get("roots", []), device_root)
         self._exclude_mounts(bool(settings.get("network_file_systems", False)))
+        #: Folders whose real content cannot be seen from here: (path, reason), to be told as not evaluated.
+        self.not_evaluated: list[tuple[str, str]] = []
+        if device_root is None and private_tmp():
+            self._exclude_private_tmp()
         patterns = []
         for exclude in settings.get("excludes", []):
             if any(character in exclude for character in "*?["):
@@ -172,6 +192,13 @@ class Scope:
             if not any(root == other or root.startswith(other.rstrip(os.sep) + os.sep) for other in kept):
                 kept.append(root)
         return kept
+
+    def _exclude_private_tmp(self) -> None:
+        for folder in _TMP_FOLDERS:
+            if folder not in self.roots or len(self.roots) > 1:  # asked for alone: then it is meant
+                self.roots = [root for root in self.roots if root != folder]
+                self._reasons[folder] = "private_tmp"
+                self.not_evaluated.append((folder, "private_tmp"))
 
     def _exclude_mounts(self, network: bool) -> None:
         for point, kind in _mounts():

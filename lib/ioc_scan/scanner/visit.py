@@ -44,6 +44,7 @@ from .protocol import (
     withdraw_job,
     write_control,
 )
+from .scope import private_tmp
 from .spool import prepare_spool
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -101,20 +102,6 @@ def health(spool: str) -> dict[str, Any]:
         "free_bytes": disk.f_bavail * disk.f_frsize if disk is not None else None,
         "private_tmp": private_tmp(),
     }
-
-
-def private_tmp() -> bool:
-    """True where /tmp is not the machine's own: a unit with PrivateTmp sees its own folder there."""
-    try:
-        with open("/proc/self/mountinfo", encoding="ascii", errors="replace") as stream:
-            mounts = [line.split() for line in stream]
-        own, first = os.stat("/proc/self/ns/mnt"), os.stat("/proc/1/ns/mnt")
-    except OSError:
-        return False
-    tmp = [fields for fields in mounts if len(fields) > 4 and fields[4] in ("/tmp", "/var/tmp")]  # noqa: S108
-    if any("systemd-private-" in fields[3] for fields in tmp):
-        return True
-    return own.st_ino != first.st_ino and any(fields[4] == "/var/tmp" for fields in tmp)  # noqa: S108
 
 
 # ------------------------------------------------------------------------------------------ over a wire
