@@ -30,6 +30,7 @@ detections = Table(
     text_column("task_id"),
     text_column("reason"),
     Index(None, "received_at"),
+    Index(None, "decision", "received_at"),
     Index(None, "object_sha256"),
 )
 

@@ -48,7 +48,8 @@ matches = Table(
     UniqueConstraint(
         "task_id", "run", "manager", "device_id", "item_key", "ioc_digest", name="uq_matches_item"
     ),
-    Index(None, "task_id", "response_state"),
+    Index(None, "task_id", "tier", "response_state"),
+    Index(None, "response_state", "tier", "task_id"),
     Index(None, "task_id", "found_at"),
     Index(None, "found_at"),
     Index(None, "response_id"),
@@ -109,6 +110,8 @@ acted_files = Table(
     Index(None, "claimed_at"),
     Index(None, "task_id"),
     Index(None, "object_sha256"),
+    Index(None, "source_name", "claimed_at"),
+    Index(None, "manager", "device_id"),
 )
 
 

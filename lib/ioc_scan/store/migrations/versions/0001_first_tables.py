@@ -39,7 +39,9 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("match_id", name="pk_acted_files"),
     )
     op.create_index("ix_acted_files_claimed_at", "acted_files", ["claimed_at"])
+    op.create_index("ix_acted_files_manager_device_id", "acted_files", ["manager", "device_id"])
     op.create_index("ix_acted_files_object_sha256", "acted_files", ["object_sha256"])
+    op.create_index("ix_acted_files_source_name_claimed_at", "acted_files", ["source_name", "claimed_at"])
     op.create_index("ix_acted_files_task_id", "acted_files", ["task_id"])
     op.create_table(
         "approvals",
@@ -90,6 +92,7 @@ def _tables() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("detection_id", name="pk_detections"),
     )
+    op.create_index("ix_detections_decision_received_at", "detections", ["decision", "received_at"])
     op.create_index("ix_detections_object_sha256", "detections", ["object_sha256"])
     op.create_index("ix_detections_received_at", "detections", ["received_at"])
     op.create_table(
@@ -321,9 +324,14 @@ def _tables() -> None:
     )
     op.create_index("ix_matches_found_at", "matches", ["found_at"])
     op.create_index("ix_matches_response_id", "matches", ["response_id"])
+    op.create_index(
+        "ix_matches_response_state_tier_task_id", "matches", ["response_state", "tier", "task_id"]
+    )
     op.create_index("ix_matches_sha256", "matches", ["sha256"])
     op.create_index("ix_matches_task_id_found_at", "matches", ["task_id", "found_at"])
-    op.create_index("ix_matches_task_id_response_state", "matches", ["task_id", "response_state"])
+    op.create_index(
+        "ix_matches_task_id_tier_response_state", "matches", ["task_id", "tier", "response_state"]
+    )
     op.create_table(
         "task_detections",
         sa.Column("task_id", sa.Text(), nullable=False),
