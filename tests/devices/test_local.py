@@ -16,11 +16,11 @@ from ioc_scan.devices import build_manager, build_managers
 from ioc_scan.devices.base import DeviceManager, EventKind
 from ioc_scan.errors import ConfigError
 
-from .contract import (
+from .contract import ManagerContract
+from .harness import (
     DEVICES,
     SAMPLE,
     Fleet,
-    ManagerContract,
     MovableClock,
     of,
     read_all,

@@ -14,7 +14,7 @@ from ioc_scan.devices.base import EventKind, Job, JobKind
 from ioc_scan.devices.results import DeviceAnswer, DeviceCursor, Limits, ResultReader
 from ioc_scan.scanner.plan import load_plan
 
-from .contract import SAMPLE
+from .harness import SAMPLE
 from .plans import make_plan
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
