@@ -19,6 +19,8 @@ from ioc_scan.scanner.spool import prepare_spool
 
 LIB = Path(__file__).resolve().parents[3] / "lib"
 DEVICE = "ws01"
+#: The interpreter of the "device"; the same tests can be run with any from 3.8 on.
+PYTHON = os.environ.get("IOC_SCAN_DEVICE_PYTHON") or sys.executable
 
 
 def sha256(content: bytes) -> str:
@@ -109,7 +111,7 @@ class Device:
         return publish_job(self.spool, job, self.plan)
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "ioc_scan.scanner", "run", "--spool", str(self.spool), *arguments]
+        return [PYTHON, "-m", "ioc_scan.scanner", "run", "--spool", str(self.spool), *arguments]
 
     def run(self, *arguments: str, timeout: float = 60) -> None:
         done = subprocess.run(

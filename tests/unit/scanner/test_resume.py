@@ -1,0 +1,188 @@
+"""Pause, resume, cancel, withdrawal and SIGKILL of a scan: nothing is lost and nothing is found twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ioc_scan.scanner.protocol import withdraw_job, write_control
+
+from tests.unit.scanner.support import Device, environment, item_for, objects_plan
+
+FILES_PER_FOLDER = 40
+SIZE = 60_000
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    """A tree that takes a second or two at the processor budget used below; 12 planted objects."""
+    chance = random.Random(7)
+    planted = [chance.randbytes(SIZE) for _ in range(12)]
+    device = Device(tmp_path, objects_plan(*planted))
+    filler = bytes(SIZE)
+    folders = []
+    for number in range(30):
+        folder = device.tree.joinpath(*(f"level{part}" for part in range(number % 5)), f"folder{number}")
+        folder.mkdir(parents=True)
+        folders.append(folder)
+        for file in range(FILES_PER_FOLDER):
+            (folder / f"f{file}").write_bytes(filler)
+    for number, content in enumerate(planted):
+        (folders[number * 2] / f"planted{number}").write_bytes(content)
+    yield device
+    for child in _started:
+        child.kill()
+        child.wait()
+    _started.clear()
+
+
+_started: list[subprocess.Popen[bytes]] = []
+SLOW = {"scope": "all", "cpu_percent": 4}
+
+
+def start(device: Device) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(device.command(), env=environment())
+    _started.append(process)
+    return process
+
+
+def status_of(device: Device, job_id: str = "s") -> dict[str, Any]:
+    path = device.spool / "jobs" / job_id / "status.json"
+    return json.loads(path.read_text()) if path.exists() else {"state": "pending", "files_seen": 0}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def found(device: Device, job_id: str = "s") -> list[str]:
+    return sorted(line["path"].rpartition("/")[2] for line in device.outcome(job_id).of("match"))
+
+
+ALL = sorted(f"planted{number}" for number in range(12))
+
+
+def test_killed_again_and_again_it_finds_the_same_each_once(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    chance = random.Random(3)
+    kills = 0
+    while status_of(device)["state"] != "done" and kills < 40:
+        process = start(device)
+        time.sleep(chance.uniform(0.5, 1.2))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.wait()
+    device.run()
+    outcome = device.outcome("s")
+    assert outcome.status["state"] == "done"
+    assert found(device) == ALL
+    assert outcome.status["files_seen"] == 30 * FILES_PER_FOLDER + 12
+    assert kills >= 2
+    assert [line["seq"] for line in outcome.lines] == list(range(1, len(outcome.lines) + 1))
+
+
+def test_pause_and_resume_by_word(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    write_control(device.spool, "s", "pause")
+    begin = time.monotonic()
+    wait_for(lambda: status_of(device)["state"] == "paused")
+    assert time.monotonic() - begin < 2.5
+    seen = status_of(device)["files_seen"]
+    time.sleep(0.5)
+    assert status_of(device)["files_seen"] == seen < 30 * FILES_PER_FOLDER
+    write_control(device.spool, "s", "resume")
+    process.wait(timeout=60)
+    assert status_of(device)["state"] == "done"
+    assert status_of(device)["files_seen"] == 30 * FILES_PER_FOLDER + 12
+    assert found(device) == ALL
+
+
+def test_a_signal_stores_the_place_and_the_next_runner_goes_on(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 0
+    assert status_of(device)["state"] == "running"
+    assert (device.spool / "jobs" / "s" / "checkpoint.json").exists()
+    device.run()
+    assert found(device) == ALL
+    assert status_of(device)["files_seen"] == 30 * FILES_PER_FOLDER + 12
+
+
+def test_cancel_stops_and_says_so(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    write_control(device.spool, "s", "cancel")
+    process.wait(timeout=5)
+    assert status_of(device)["state"] == "cancelled"
+
+
+def test_a_withdrawn_job_stops_at_once_and_leaves_nothing(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    assert withdraw_job(device.spool, "s")
+    assert process.wait(timeout=5) == 0
+    assert os.listdir(device.spool / "jobs") == []
+
+
+def test_a_response_does_not_wait_for_a_scan(device: Device) -> None:
+    content = random.Random(7).randbytes(SIZE)
+    path = next(device.tree.rglob("planted0"))
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    device.publish(device.job("respond", "r", [item_for(path, content)]))
+    wait_for(lambda: status_of(device, "r")["state"] == "done", 5)
+    assert status_of(device)["state"] == "running"
+    assert not path.exists()
+    process.kill()
+
+
+def test_a_second_runner_leaves_the_spool_to_the_first(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    device.run(timeout=5)  # comes back at once, exit status 0
+    assert status_of(device)["pid"] == process.pid
+    assert status_of(device)["state"] == "running"
+
+
+def test_a_tree_that_vanishes_while_it_is_scanned_is_an_error(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    shutil.rmtree(device.tree)
+    assert process.wait(timeout=10) == 0
+    status = status_of(device)
+    assert status["state"] == "failed"
+    assert status["error"]["code"] == "root_vanished"
+
+
+def test_the_processor_budget_is_kept(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings={"scope": "all", "cpu_percent": 30}))
+    before, begin = os.times(), time.monotonic()
+    device.run()
+    passed = time.monotonic() - begin
+    after = os.times()
+    used = after.children_user - before.children_user + after.children_system - before.children_system
+    # the start of Python (imports) is not the scan's work
+    assert used / passed < 0.6
+    assert found(device) == ALL
