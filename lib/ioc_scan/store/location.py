@@ -27,8 +27,8 @@ def check_location(
     """Raise :class:`StoreError` unless ``path`` is a good place for the store's file.
 
     The folder must exist (or be created with ``create_folder``), belong to this user with mode 0700,
-    be writable, lie outside ``forbidden_folder`` and, unless ``allow_temporary``,
-    outside temporary folders (cleaned, and private to each service under systemd).
+    be writable and lie outside ``forbidden_folder``. Unless ``allow_temporary``: also outside temporary
+    folders (cleaned, and private to each service under systemd), below folders of root or this user only.
     """
     if not path.is_absolute():
         raise StoreError(
@@ -58,7 +58,9 @@ def check_location(
                 f"cannot create {printable(folder)}: {error.strerror}",
                 _install_hint(folder),
             ) from error
-    _check_folder(folder, real)
+    _check_folder(folder)
+    if not allow_temporary:
+        _check_parents(real)
     _check_file(path)
 
 
@@ -66,7 +68,7 @@ def _install_hint(folder: Path) -> str:
     return f"as root: install -d -m 0700 -o USER {printable(folder)}, with the user who runs the actions"
 
 
-def _check_folder(folder: Path, real: Path) -> None:
+def _check_folder(folder: Path) -> None:
     try:
         status = os.stat(folder)
     except FileNotFoundError:
@@ -95,6 +97,15 @@ def _check_folder(folder: Path, real: Path) -> None:
             f"others may enter {printable(folder)} (mode {stat.S_IMODE(status.st_mode):04o})",
             f"chmod 0700 {printable(folder)}",
         )
+    if not os.access(folder, os.W_OK | os.X_OK) or _mounted_read_only(folder):
+        raise StoreError(
+            "store_not_writable",
+            f"cannot write in {printable(folder)}",
+            "check its mode and that the disk is writable",
+        )
+
+
+def _check_parents(real: Path) -> None:
     for parent in real.parents:
         above = os.stat(parent)
         if above.st_uid not in (0, os.geteuid()) or (
@@ -105,12 +116,6 @@ def _check_folder(folder: Path, real: Path) -> None:
                 f"others may replace the store's folder: {printable(parent)} is theirs or writable for them",
                 "choose a place whose parent folders belong to root or you and only they may write in",
             )
-    if not os.access(folder, os.W_OK | os.X_OK) or _mounted_read_only(folder):
-        raise StoreError(
-            "store_not_writable",
-            f"cannot write in {printable(folder)}",
-            "check its mode and that the disk is writable",
-        )
 
 
 def _mounted_read_only(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, case, func, literal, literal_column, or_, select, update
 
-from .base import Names, Namespace, Row, Rows
+from .base import Names, Namespace, Row, Rows, chunks
 from .states import DEVICE_OUTCOMES, DEVICE_STATES
 from .tables import task_devices, task_runs, tasks
 
@@ -148,6 +148,17 @@ class TaskDevices(Namespace):
                 table.c.task_id == task_id, table.c.manager == manager, table.c.device_id == device_id
             )
         )
+
+    def pick(self, task_id: str, manager: str, device_ids: Iterable[str]) -> dict[str, Row]:
+        """The rows of these devices by device id, however many; unknown ones are left out."""
+        table = task_devices
+        found: dict[str, Row] = {}
+        for part in chunks(sorted(set(device_ids))):
+            query = select(table).where(
+                table.c.task_id == task_id, table.c.manager == manager, table.c.device_id.in_(part)
+            )
+            found.update((row["device_id"], row) for row in self._all(query))
+        return found
 
     def list(
         self,

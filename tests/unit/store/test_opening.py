@@ -75,12 +75,17 @@ def test_a_folder_others_may_enter_is_refused(folder: Path, mode: int) -> None:
     assert (error.code, error.hint) == ("store_folder_open", f"chmod 0700 {folder}")
 
 
-def test_a_folder_under_one_that_others_may_change_is_refused(tmp_path: Path) -> None:
+def test_a_folder_under_one_that_others_may_change_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(location, "_TEMPORARY", ())
     (tmp_path / "open" / "store").mkdir(parents=True)
     (tmp_path / "open" / "store").chmod(0o700)
     (tmp_path / "open").chmod(0o777)
-    error = refused(f"sqlite:///{tmp_path}/open/store/x.db")
+    error = refused(f"sqlite:///{tmp_path}/open/store/x.db", allow_temporary=False)
     assert error.code == "store_folder_open" and str(tmp_path / "open") in error.message
+    (tmp_path / "open").chmod(0o755)
+    Store.open(f"sqlite:///{tmp_path}/open/store/x.db").close()
 
 
 @as_root

@@ -136,6 +136,8 @@ def test_coverage_names_its_denominator_and_adds_up(store: Store, clock: Clock) 
         assert tx.task_devices.coverage("task-1", manager="other")["targeted"] == 0
         assert [row["device_id"] for row in tx.task_devices.list("task-1", states=["failed"])] == ["e", "f"]
         assert tx.task_devices.device_ids("task-1", "local", ["done"]) == ["a", "b"]
+        picked = tx.task_devices.pick("task-1", "local", ["c", "x", *(str(number) for number in range(1200))])
+        assert {name: row["state"] for name, row in picked.items()} == {"c": "running"}
 
 
 def test_an_end_of_a_device_stays_and_old_news_is_not_taken(store: Store, clock: Clock) -> None:
