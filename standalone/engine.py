@@ -207,7 +207,6 @@ class Engine:
         for sensor in self._sensors:
             sensor.stop()
         self._executor.stop()
-        self.state.close()
 
     def __enter__(self) -> Engine:
         return self

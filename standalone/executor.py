@@ -71,7 +71,7 @@ class Executor:
         """Kill running actions and wait for what waits for them."""
         self._stopping.set()
         for process in list(self._processes):
-            python_runner.end_process(process)
+            python_runner.kill(process)
         self.wait_idle(10)
 
     def key_values(self, user: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def run_python_action(
         stdout, stderr = process.communicate(stdin, timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
         timed_out = True
-        stdout, stderr = end_process(process)
+        stdout, stderr = _end(process)
     finally:
         running.discard(process)
     return _outcome(
@@ -110,10 +110,14 @@ def _own_variables(given: dict[str, Any] | None) -> dict[str, str]:
     return {name: str(value) for name, value in (given or {}).items() if name.lower() != "pythonpath"}
 
 
-def end_process(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Kill the action's whole process group and take what it wrote."""
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the action's whole process group; whoever reads its output goes on reading."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    kill(process)
     try:
         return process.communicate(timeout=5)
     except subprocess.TimeoutExpired as still_held:  # a detached child keeps the pipe open

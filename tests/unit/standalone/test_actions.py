@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
+import time
 
 import pytest
 from ioc_scan.errors import InputError, NotFoundError
@@ -110,6 +112,20 @@ def test_the_actions_own_timeout_ends_it(engine):
     assert execution["status"] == "timeout"
     assert execution["result"]["error"] == "Action failed to complete in 2 seconds"
     assert (execution["result"]["exit_code"], execution["result"]["stdout"]) == (-9, "before\n")
+
+
+def test_stopping_the_engine_ends_what_runs(make_engine):
+    engine = make_engine()
+    ends = []
+    engine.on_execution(lambda e: ends.append(e) if e["end_timestamp"] else None)
+    asked = threading.Thread(target=engine.run_action, args=("small_pack.misbehave", {"how": "sleep"}))
+    started = time.monotonic()
+    asked.start()
+    time.sleep(0.5)
+    engine.stop()
+    assert time.monotonic() - started < 1.8
+    assert [(one["status"], one["result"]["exit_code"]) for one in ends] == [("failed", -9)]
+    asked.join(1)
 
 
 def test_large_parameters_go_through_standard_input(engine):
