@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ioc_scan import scanner_build
 from ioc_scan.devices import build_manager, build_managers
 from ioc_scan.devices.base import DeviceManager, EventKind
 from ioc_scan.errors import ConfigError
@@ -231,3 +233,29 @@ class TestConfig:
         with pytest.raises(ConfigError) as caught:
             build_managers([fleet.config(), fleet.config()])
         assert caught.value.code == "manager_name_twice"
+
+
+class TestUpgrade:
+    def test_an_unfinished_scan_goes_on_with_the_next_version(
+        self, fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = CONTRACT.slow_job(fleet, "ws01")
+        fleet.manager.publish(job)
+        fleet.manager.deliver(job.id)
+        wait_for(lambda: fleet.status("ws01", job.id).get("state") == "running", "the scan to run")
+        old = json.loads((fleet.job_folder("ws01", job.id) / "job.json").read_bytes())["scanner_digest"]
+        monkeypatch.setattr(scanner_build, "_START", scanner_build._START + b"# another version\n")
+        manager = fleet.rebuild()
+        other = CONTRACT.scan_job(fleet, "task2.1", device_ids=["ws01"])
+        manager.publish(other)
+        manager.deliver(other.id)
+        CONTRACT.finish(fleet, job)
+        CONTRACT.finish(fleet, other)
+        for name in (job.id, other.id):
+            assert fleet.status("ws01", name)["state"] == "done", fleet.status("ws01", name)
+            made_for = json.loads((fleet.job_folder("ws01", name) / "job.json").read_bytes())[
+                "scanner_digest"
+            ]
+            assert made_for != old
+        events, _ = read_all(manager, job.id)
+        assert len(of(events, EventKind.MATCH)) == 2

@@ -135,6 +135,7 @@ class LocalManager(SpooledManager):
             request["place"] = [self._job_document(job, one.device_id, digest) for job in one.place]
             request["control"] = one.control
             request["start"] = one.start
+            request["scanner_digest"] = digest
             runner = runner_command(str(scanner))
         else:
             # An absent device keeps its jobs until it is back, but a runner that outlived it stops now.

@@ -213,7 +213,7 @@ class SpooledManager(ABC):
                 if job.id in result.held and result.reached:
                     self._queue.mark_placed(job.id, visit.device_id)
                 problem = result.failed.get(job.id) or (result.error.as_dict() if result.error else None)
-                if problem:
+                if problem and problem["code"] != "runner_busy":  # that one passes by itself
                     self._queue.mark_failed(job.id, visit.device_id, problem)
         return visited
 

@@ -12,6 +12,7 @@ A device has a spool that belongs to the scanner's own user (root, SYSTEM), mode
     <spool>/done/<job_id>            marker of a job that was started: a replay is refused
     <spool>/quarantine/              see quarantine.py
     <spool>/runner.lock              one runner per spool
+    <spool>/runner.json              which one: see handover.py
 
 A manager publishes by writing ``jobs/.new-...`` and renaming it (:func:`publish_job` does); it withdraws by
 renaming the folder out of the way and removing it (:func:`withdraw_job`): a scanner that no longer finds its

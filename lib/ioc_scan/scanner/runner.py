@@ -15,16 +15,15 @@ import time
 
 from .clock import Clock
 from .errors import ScannerError
+from .handover import announce
 from .jobfolder import JobFolder, WithdrawnError
 from .plan import Plan, load_plan
 from .protocol import (
     DONE_FOLDER,
-    JOB_FILE,
     JOBS_FOLDER,
-    MAX_JOB_BYTES,
+    dump_json,
     from_iso,
     is_job_id,
-    read_bytes,
     read_json,
     write_json_atomic,
 )
@@ -60,6 +59,7 @@ class Runner:
         """Work until every job is settled; with ``once`` until nothing can be done right now."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        announce(self._spool.path, self._digest)
         self._forget_old_markers()
         Quarantine(self._spool.folder("quarantine")).sweep()
         while not self._stopping:
@@ -129,7 +129,9 @@ class Runner:
 
     @staticmethod
     def _job_digest(folder: JobFolder) -> str:
-        return hashlib.sha256(read_bytes(os.path.join(folder.path, JOB_FILE), MAX_JOB_BYTES)).hexdigest()
+        """Of what the job says; a newer scanner may take it over (handover.py), nothing else may change."""
+        job = {name: value for name, value in folder.job.items() if name != "scanner_digest"}
+        return hashlib.sha256(dump_json(job)).hexdigest()
 
     def start(self, folder: JobFolder, state: str = "running") -> None:
         """Status first, then the marker: a job broken off between the two goes on, it is not taken for a

@@ -4,7 +4,7 @@ A manager that is on the machine calls :func:`visit`; one that reaches it over a
 ``scanner.pyz visit`` and speaks the same through stdin and stdout (:func:`serve`). A request::
 
     {"protocol": 1, "device_id": "ws01", "root": null, "withdraw": [job ids], "place": [job.json, ...],
-     "control": {job_id: "pause|resume|cancel"}, "start": true,
+     "control": {job_id: "pause|resume|cancel"}, "start": true, "scanner_digest": "...",
      "read": {job_id: {"offset": 0, "limit": 65536}}}
 
 Plans travel beside it, by digest. The order is fixed and is what makes a visit safe: what was withdrawn
@@ -26,12 +26,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from .errors import ScannerError
+from .handover import hand_over, runner_alive, unfinished_jobs
 from .protocol import (
     CONTROL_WORDS,
-    FINAL_STATES,
     JOBS_FOLDER,
-    LOCK_FILE,
-    MAX_JOB_BYTES,
     MAX_PLAN_BYTES,
     PROTOCOL_VERSION,
     RESULTS_FILE,
@@ -40,7 +38,6 @@ from .protocol import (
     is_sha256,
     publish_job,
     read_control,
-    read_json,
     withdraw_job,
     write_control,
 )
@@ -70,6 +67,8 @@ def visit(
     for job_id in request.get("withdraw", ()):
         withdraw_job(spool, job_id)
         withdrawn.append(job_id)
+    if request.get("place") or request.get("start"):  # before there is a job an old runner would refuse
+        hand_over(spool, request["scanner_digest"])
     for job in request.get("place", ()):
         try:
             publish_job(spool, job, plans.get(job.get("plan_digest") or ""))
@@ -213,7 +212,7 @@ def _read_part(path: str, offset: int, limit: int) -> tuple[bytes | None, int]:
 def _start_runner(spool: str, runner: Sequence[str]) -> bool:
     """Start a detached runner if there is work and none is alive; returns at once."""
     _started[:] = [process for process in _started if process.poll() is None]
-    if not _has_work(spool) or _runner_alive(spool):
+    if not unfinished_jobs(spool) or runner_alive(spool):
         return False
     options: dict[str, Any] = {"start_new_session": True}
     if os.name == "nt":
@@ -230,39 +229,6 @@ def _start_runner(spool: str, runner: Sequence[str]) -> bool:
         )
     )
     return True
-
-
-def _has_work(spool: str) -> bool:
-    jobs = os.path.join(spool, JOBS_FOLDER)
-    for name in os.listdir(jobs):
-        if not is_job_id(name):
-            continue
-        try:
-            state = read_json(os.path.join(jobs, name, STATUS_FILE), MAX_JOB_BYTES).get("state")
-        except (OSError, ScannerError, AttributeError):
-            return True
-        if state not in FINAL_STATES:
-            return True
-    return False
-
-
-def _runner_alive(spool: str) -> bool:
-    """Whether someone holds the runner's lock; asked with a shared lock that is let go at once."""
-    if os.name == "nt":
-        return False  # the second runner finds the lock and leaves
-    import fcntl
-
-    try:
-        descriptor = os.open(os.path.join(spool, LOCK_FILE), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def runner_command(scanner: str) -> list[str]:
