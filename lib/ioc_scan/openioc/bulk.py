@@ -22,6 +22,7 @@ from ioc_scan.openioc.secure_xml import (
     check_prolog,
     decode,
     line_of,
+    malformed,
     pull_parser,
 )
 from ioc_scan.openioc.terms import HASH_TYPES, find_term
@@ -73,9 +74,7 @@ class _Bulk:
                 chunk = stream.read(_CHUNK_BYTES)
             root = parser.close()
         except etree.XMLSyntaxError as error:
-            raise IocRefused(
-                "xml_malformed", printable(error.msg or "not well formed", 200), "", error.lineno or 0
-            ) from None
+            raise malformed(error) from None
         self.finish(root)
         self.builder.iocs[self.number]["digest"] = digest.hexdigest()
 

@@ -80,6 +80,11 @@ def explain(ioc: Ioc) -> list[str]:
     return lines
 
 
+def describe_node(node: Node) -> list[str]:
+    """One part of the logic in words, as a tree."""
+    return list(_tree(node, "", ""))
+
+
 def _tree(node: Node, first: str, rest: str) -> Iterator[str]:
     if isinstance(node, Item):
         yield first + describe_item(node)

@@ -40,7 +40,7 @@ class TriageLike(Protocol):
 
 @dataclass(frozen=True)
 class GeneratedIoc:
-    """``item_count``: indicator items in the file; ``dropped``: indicators it cannot say or has no room for."""
+    """``item_count``: indicator items in the file; ``dropped``: indicators not said, or without room."""
 
     tier: str
     content: bytes

@@ -14,7 +14,7 @@ from typing import Any
 
 from ioc_scan.openioc.pattern_syntax import PatternError, Tree, parse_pattern
 
-__all__ = ["PatternError", "compile_pattern", "required_literal"]
+__all__ = ["PatternError", "compile_pattern", "repeats_repetitions", "required_literal"]
 
 #: Instructions; bounded repetitions are written out.
 MAX_PROGRAM = 4000
@@ -115,3 +115,15 @@ def required_literal(pattern: str) -> str:
             runs.append(current)
             current = ""
     return max([*runs, current], key=len)
+
+
+def repeats_repetitions(pattern: str) -> bool:
+    """Does an endless repetition hold another one, on which engines that backtrack may hang?"""
+    return _nested(parse_pattern(pattern, True), False)
+
+
+def _nested(tree: Tree, repeated: bool) -> bool:
+    if tree[0] == "rep":
+        endless = tree[3] is None
+        return (endless and repeated) or _nested(tree[1], repeated or endless)
+    return tree[0] in ("cat", "alt") and any(_nested(part, repeated) for part in tree[1])

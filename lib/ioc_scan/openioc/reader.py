@@ -5,6 +5,7 @@ from __future__ import annotations
 from lxml import etree
 
 from ioc_scan.openioc.model import NO_DATE, Indicator, Ioc, Item, Link, Node, Parameter, Problem
+from ioc_scan.openioc.problem_codes import problem
 from ioc_scan.openioc.secure_xml import MAX_FILE_BYTES, IocRefused, line_of, parse
 from ioc_scan.text import printable
 
@@ -58,7 +59,7 @@ class DocumentReader:
         self.notes: list[Problem] = []
 
     def note(self, code: str, element: etree._Element, message: str, hint: str = "") -> None:
-        self.notes.append(Problem(code, "warning", line_of(element), message, hint))
+        self.notes.append(problem(code, line_of(element), message, hint))
 
     def name(self, element: etree._Element) -> str:
         """The local name of an element of our namespace; others keep their braces and so are unknown."""
@@ -156,7 +157,7 @@ class DocumentReader:
                 self.unknown(element, "the metadata")
                 continue
             if name in seen:
-                self.note("duplicate_element", element, f"{name} stands twice, the first counts", "")
+                self.note("repeated_element", element, f"{name} stands twice, the first counts", "")
                 continue
             seen.add(name)
             place = METADATA.index(name)

@@ -212,10 +212,7 @@ def parse(data: bytes, max_bytes: int = MAX_FILE_BYTES) -> tuple[etree._Element,
     try:
         root = etree.fromstring(text.encode("utf-8"), parser())
     except etree.XMLSyntaxError as error:
-        code = "too_deep" if "depth" in str(error).lower() else "xml_malformed"
-        raise IocRefused(
-            code, printable(error.msg or "not well formed", 200), "", error.lineno or 0
-        ) from None
+        raise malformed(error) from None
     except UnicodeEncodeError:
         raise IocRefused(
             "encoding_invalid", "the text holds half of a surrogate pair", "save the file as UTF-8"
@@ -258,6 +255,16 @@ def _check_bounds(root: etree._Element) -> None:
                     "",
                     line_of(element),
                 )
+
+
+def malformed(error: etree.XMLSyntaxError) -> IocRefused:
+    """The refusal for what the parser says."""
+    line = error.lineno or 0
+    if "depth" in str(error).lower():
+        return IocRefused(
+            "too_deep", f"elements are nested deeper than {MAX_DEPTH}", "flatten the logic", line
+        )
+    return IocRefused("xml_malformed", printable(error.msg or "not well formed", 200), "", line)
 
 
 def line_of(element: etree._Element) -> int:
