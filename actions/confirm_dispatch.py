@@ -1,6 +1,5 @@
-from st2common.runners.base_action import Action
-
 from ioc_scan.service import answer, collection
+from st2common.runners.base_action import Action
 
 
 class ConfirmDispatchAction(Action):

@@ -47,7 +47,9 @@ def load_config(raw: dict[str, Any] | None) -> dict[str, Any]:
     schema = _schema()
     config: dict[str, Any] = _fill(schema, given)
     validator = jsonschema.Draft7Validator(schema)
-    problems = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    problems = sorted(
+        validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
+    )
     if problems:
         raise ConfigError("config_invalid", _describe(problems[0]), HINT)
     for code, message in _contradictions(config):
@@ -63,10 +65,14 @@ def _schema() -> dict[str, Any]:
 
 def _to_draft7(node: dict[str, Any]) -> dict[str, Any]:
     """StackStorm's dialect (``required: true`` on a property, draft 3) as draft 7."""
-    out = {key: value for key, value in node.items() if key not in ("required", "properties", "items", "secret")}
+    out = {
+        key: value for key, value in node.items() if key not in ("required", "properties", "items", "secret")
+    }
     if "properties" in node:
         out["properties"] = {name: _to_draft7(child) for name, child in node["properties"].items()}
-        out["required"] = [name for name, child in node["properties"].items() if child.get("required") is True]
+        out["required"] = [
+            name for name, child in node["properties"].items() if child.get("required") is True
+        ]
     if "items" in node:
         out["items"] = _to_draft7(node["items"])
     return out
@@ -127,7 +133,10 @@ def _contradictions(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _policy_contradictions(policy: dict[str, Any], source_names: set[str]) -> Iterator[tuple[str, str]]:
     name = policy["name"]
     if not policy["when"]:
-        yield "config_policy_when_empty", f"policy {name}: an empty `when` is refused; use `sources: []` for any source"
+        yield (
+            "config_policy_when_empty",
+            f"policy {name}: an empty `when` is refused; use `sources: []` for any source",
+        )
     for source in policy["when"].get("sources", []):
         if source not in source_names:
             yield "config_policy_source", f"policy {name}: there is no source named {printable(source, 64)!r}"

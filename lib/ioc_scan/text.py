@@ -18,7 +18,9 @@ def printable(text: object, limit: int = 300) -> str:
     for char in raw[: limit + 1]:
         if unicodedata.category(char) in _UNSAFE_CATEGORIES:
             code = ord(char)
-            out.append(f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+            out.append(
+                f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+            )
         else:
             out.append(char)
     shown = "".join(out)

@@ -1,0 +1,55 @@
+"""The use cases. Every action, sensor-side catch-up and command line calls one function of these modules.
+
+intake      fetch_detection, submit_detection        tasks     generate_ioc, create_task, start_task, delete_task
+collection  await_results, collect_results           responses respond
+restores    restore_object                           lifetimes prune
+killswitch  kill_switch                              views     list_*, get_*
+outputs     export_iocs, render_report               setup     check_setup
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ioc_scan.errors import IocScanError
+from ioc_scan.service.context import Context, open_context
+from ioc_scan.text import printable
+
+__all__ = ["Context", "answer", "open_context"]
+
+LOG = logging.getLogger(__name__)
+#: Longest string that leaves in an answer; tables are the longest ones.
+MAX_ANSWER_TEXT = 20_000
+
+
+def answer(
+    config: dict[str, Any] | None, use_case: Callable[..., Any], **parameters: Any
+) -> tuple[bool, Any]:
+    """Run one use case for an action: ``(True, dict)``, or ``(False, {code, message, hint})``.
+
+    StackStorm turns an escaped exception into the string "None", so nothing escapes.
+    """
+    try:
+        with open_context(config) as context:
+            return True, _safe(use_case(context, **parameters))
+    except IocScanError as error:
+        return False, _safe(error.as_dict())
+    except Exception as error:
+        LOG.exception("unexpected error")
+        message = f"{type(error).__name__}: {error}"
+        hint = "This is a defect of the pack: the traceback is in the execution's stderr."
+        return False, _safe({"code": "internal_error", "message": message, "hint": hint})
+
+
+def _safe(value: Any) -> Any:
+    """Names come from malware: no control characters and no template openers leave in an answer."""
+    if isinstance(value, str):
+        lines = value.split("\n")
+        return "\n".join(printable(line, MAX_ANSWER_TEXT) for line in lines)
+    if isinstance(value, dict):
+        return {key: _safe(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_safe(child) for child in value]
+    return value

@@ -1,0 +1,154 @@
+"""Looking after running tasks: the short look of a workflow, and the round of process_results."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ioc_scan.config import pack_folder
+from ioc_scan.detection.sources.triggers import Triggers
+from ioc_scan.devices.base import Online
+from ioc_scan.errors import InputError, IocScanError, NotFoundError
+from ioc_scan.service.announcing import announce
+from ioc_scan.service.collecting import collect, release_stale_claims
+from ioc_scan.service.context import Context
+from ioc_scan.service.ending import withdraw_ended
+from ioc_scan.service.names import new_id
+from ioc_scan.service.publishing import push_jobs
+from ioc_scan.service.reconciling import reconcile
+from ioc_scan.store.event_types import EventType
+from ioc_scan.store.states import LIVE_STATES
+from ioc_scan.text import printable
+
+#: A look stays below 5 seconds, so that no action holds a slot for devices (StackStorm has 60 for all packs).
+LOOK_SECONDS = 3.5
+LEASE = "process_results"
+LEASE_SECONDS = 280
+MAX_DUE = 50
+#: Matches that are still due are announced again after this, so that none waits for ever.
+DUE_AGAIN_SECONDS = 900
+
+
+def await_results(context: Context, task_id: str) -> dict[str, Any]:
+    """Collect for one task and say whether it has settled. Raises NotFoundError ``task_not_found``."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        collect(context, task_id, budget_seconds=max(deadline - time.monotonic(), 0.1))
+        answer = _look(context, task_id)
+        if (answer["settled"] and not answer["responses_running"]) or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.2)
+
+
+def _look(context: Context, task_id: str) -> dict[str, Any]:
+    with context.store.reading() as tx:
+        task = tx.tasks.get(task_id)
+        if task is None:
+            raise NotFoundError(
+                "task_not_found", f"there is no task {printable(task_id, 80)}", "It may be pruned."
+            )
+        coverage = tx.task_devices.coverage(task_id)
+        busy = tx.task_devices.list(task_id, states=("pending", "delivered", "running"), limit=100_000)
+        due = tx.matches.list(task_id, tier="actionable", response_state="none", limit=100_000)
+        running = tx.responses.list(task_id, "running")
+    ended = task["state"] not in LIVE_STATES or task["state"] == "completed"
+    return {
+        "task_id": task_id,
+        "settled": ended or not _awaited(context, busy),
+        "state": task["state"],
+        "targeted": coverage["targeted"],
+        "answered": coverage["answered"],
+        "matched": coverage["matched"],
+        "failed": coverage["failed"],
+        "actionable_matches": 0 if task["ended_at"] else len(due),
+        "responses_running": len(running),
+    }
+
+
+def _awaited(context: Context, busy: Sequence[dict[str, Any]]) -> bool:
+    """Whether any of these devices can be expected to answer now: it is not known to be away."""
+    away: dict[str, set[str]] = {}
+    for manager, group in {(row["manager"], row["group"]) for row in busy}:
+        try:
+            devices = context.manager(manager).devices(group)
+        except IocScanError:
+            devices = []
+        away.setdefault(manager, set()).update(device.id for device in devices if device.online is Online.NO)
+    return any(row["device_id"] not in away[row["manager"]] for row in busy)
+
+
+def collect_results(context: Context, task_id: str | None = None) -> dict[str, Any]:
+    """One round: deliver, collect, take up what was lost, and list the triggers that are due.
+
+    One at a time: a second caller finds the lease taken and does nothing. A holder that died loses it.
+    """
+    holder = new_id("round", context.clock())
+    with context.store.transaction() as tx:
+        leased = tx.leases.acquire(LEASE, holder, LEASE_SECONDS, context.clock())
+    if not leased:
+        return {"leased": False, "matches": 0, "devices": 0, "due": []}
+    try:
+        push_jobs(context, task_id)
+        found = collect(context, task_id)
+        if task_id is None:
+            release_stale_claims(context)
+            withdraw_ended(context)
+            reconcile(context)
+        _announce_due(context, task_id)
+        due = _due(context)
+    finally:
+        with context.store.transaction() as tx:
+            tx.leases.release(LEASE, holder)
+    return {"leased": True, "matches": found["matches"], "devices": found["devices"], "due": due}
+
+
+def _announce_due(context: Context, task_id: str | None) -> None:
+    """Matches of live tasks that nobody has acted on, asked about or reported lead to a response."""
+    now = context.clock()
+    period = int(now.timestamp() // DUE_AGAIN_SECONDS)
+    with context.store.transaction() as tx:
+        for task in tx.tasks.list(LIVE_STATES, limit=1000):
+            if task_id is not None and task["task_id"] != task_id:
+                continue
+            rows = tx.matches.list(task["task_id"], tier="actionable", response_state="none", limit=1000)
+            if not rows:
+                continue
+            names = "\n".join(row["match_id"] for row in rows)
+            key = f"{hashlib.sha256(names.encode('ascii')).hexdigest()[:16]}:{period}"
+            devices = {(row["manager"], row["device_id"]) for row in rows}
+            announce(
+                tx,
+                "response_due",
+                task,
+                key,
+                now,
+                matches=len(rows),
+                devices=len(devices),
+                reason="matches_not_acted_on",
+            )
+
+
+def _due(context: Context) -> list[dict[str, Any]]:
+    """What is to be injected. StackStorm fails on a payload that breaks its schema, so that is caught here."""
+    triggers = Triggers(pack_folder() / "sensors" / "sandbox_detections.yaml")
+    found = []
+    with context.store.transaction() as tx:
+        for row in tx.outbox.due(MAX_DUE):
+            try:
+                triggers.check(row["trigger"], row["payload"])
+            except InputError as error:
+                tx.outbox.mark_injected([row["outbox_id"]], context.clock())
+                data = {"alert": "trigger_invalid", "trigger": row["trigger"], "message": error.message}
+                tx.events.add(EventType.ALERT_RAISED, data=data)
+                continue
+            found.append({name: row[name] for name in ("outbox_id", "trigger", "payload", "trace_tag")})
+    return found
+
+
+def confirm_dispatch(context: Context, outbox_ids: Sequence[int]) -> dict[str, Any]:
+    """Mark triggers as injected. Unconfirmed ones come again with the next round."""
+    with context.store.transaction() as tx:
+        tx.outbox.mark_injected(list(outbox_ids), context.clock())
+    return {"confirmed": len(outbox_ids)}

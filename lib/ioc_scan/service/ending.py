@@ -1,0 +1,113 @@
+"""How a task ends: its state says which end, its jobs are taken from every device, its questions are closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ioc_scan.errors import IocScanError
+from ioc_scan.service.announcing import announce
+from ioc_scan.service.context import Context
+from ioc_scan.store.event_types import EventType
+from ioc_scan.store.transaction import Transaction
+
+_EVENTS = {
+    "expired": EventType.TASK_EXPIRED,
+    "rotated": EventType.TASK_ROTATED,
+    "cancelled": EventType.TASK_CANCELLED,
+    "deleted": EventType.TASK_DELETED,
+}
+_DEVICE_ENDS = {"expired": "expired", "rotated": "expired", "cancelled": "cancelled", "deleted": "cancelled"}
+
+
+def end_task(
+    context: Context, tx: Transaction, task: dict[str, Any], state: str, reason: str, actor: str | None = None
+) -> bool:
+    """End a live task within a transaction. From then on no response of it is published or delivered.
+
+    Jobs become ``withdrawing``; :func:`withdraw_ended` carries that out. False if it had ended before.
+    """
+    now = context.clock()
+    task_id = task["task_id"]
+    if not tx.tasks.end(task_id, state, reason, now):
+        return False
+    tx.task_devices.end_unfinished(task_id, _DEVICE_ENDS[state], now)
+    for job in tx.jobs.for_task(task_id):
+        if job["state"] in ("open", "closed"):
+            tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], now)
+    for approval in tx.approvals.expire_for_task(task_id, now):
+        tx.matches.move(approval["match_ids"], ("awaiting_approval",), "none")
+        tx.events.add(
+            EventType.APPROVAL_EXPIRED,
+            task_id=task_id,
+            data={"approval_id": approval["approval_id"], "reason": state},
+        )
+    tx.events.add(
+        _EVENTS[state],
+        detection_id=task["detection_id"],
+        task_id=task_id,
+        actor=actor,
+        data={"reason": reason},
+    )
+    coverage = tx.task_devices.coverage(task_id)
+    counts = tx.matches.counts(task_id)
+    announce(
+        tx,
+        "task_ended",
+        task,
+        state,
+        now,
+        state=state,
+        reason=state,
+        matches=counts["matches"],
+        devices=coverage["targeted"],
+        answered=coverage["answered"],
+    )
+    return True
+
+
+def withdraw_ended(context: Context, task_id: str | None = None) -> tuple[int, int]:
+    """Carry out open withdrawals. Returns how many devices confirmed now, and how many are still pending."""
+    with context.store.reading() as tx:
+        waiting = [row for row in tx.withdrawals.open() if task_id is None or row["task_id"] == task_id]
+    confirmed = pending = 0
+    for row in waiting:
+        try:
+            result = context.manager(row["manager"]).withdraw(row["job_id"])
+        except IocScanError:
+            pending += len(row["pending"])  # tried again in the next round
+            continue
+        now = context.clock()
+        with context.store.transaction() as tx:
+            # Devices the manager never gave the job to have nothing to confirm.
+            gone = [device for device in row["pending"] if device not in result.pending]
+            left = tx.withdrawals.confirm(row["job_id"], gone, now)
+            job = tx.jobs.get(row["job_id"])
+            if job is not None and job["kind"] == "scan":
+                states = [
+                    {
+                        "task_id": row["task_id"],
+                        "manager": row["manager"],
+                        "device_id": device,
+                        "run": job["run"],
+                        "state": "withdrawn",
+                    }
+                    for device in gone
+                ]
+                task = tx.tasks.get(row["task_id"])
+                if task is not None and task["ended_at"] is not None:
+                    tx.task_devices.apply_states(states, now=now)
+            data = {"job_id": row["job_id"], "confirmed": len(gone), "of": len(row["pending"])}
+            if gone:
+                tx.events.add(
+                    EventType.JOB_WITHDRAWN, task_id=row["task_id"], manager=row["manager"], data=data
+                )
+            if not left:
+                tx.events.add(
+                    EventType.WITHDRAWAL_COMPLETED,
+                    task_id=row["task_id"],
+                    manager=row["manager"],
+                    data={"job_id": row["job_id"]},
+                )
+        confirmed += len(gone)
+        pending += len(left)
+    return confirmed, pending

@@ -1,0 +1,68 @@
+"""The kill switch: a file, so that it works when no action does, and an action for everybody else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+from ioc_scan.clock import to_iso
+from ioc_scan.errors import StoreError
+from ioc_scan.service.context import STOP_FILE, Context
+from ioc_scan.service.ending import withdraw_ended
+from ioc_scan.service.people import Actor
+from ioc_scan.store.event_types import EventType
+from ioc_scan.text import printable
+
+
+def kill_switch(
+    context: Context,
+    switch: str | None = None,
+    reason: str | None = None,
+    account: str | None = None,
+    chat_user: str | None = None,
+) -> dict[str, Any]:
+    """stop, go or show. Stopping takes running response jobs away from their devices as well.
+
+    Anybody may stop; only a person may let responses run again (RefusedError ``person_needed``).
+    """
+    actor = Actor.of(context, account, chat_user)
+    path = context.folder / STOP_FILE
+    if switch == "stop":
+        _write(path, f"{to_iso(context.clock())} {actor.name}: {printable(reason or '', 200)}\n")
+        _record(context, EventType.KILL_SWITCH_ON, actor, reason)
+        _take_back(context)
+    elif switch == "go":
+        actor.must_be_person("let responses run again", "st2 run ioc_scan.kill_switch switch=go")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        _record(context, EventType.KILL_SWITCH_OFF, actor, reason)
+    return {"stopped": context.stopped, "file": str(path)}
+
+
+def _write(path: os.PathLike[str], text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise StoreError(
+            "stop_not_written",
+            f"{os.fspath(path)}: {error.strerror}",
+            "Create the file by hand: it stops all responses.",
+        ) from error
+
+
+def _record(context: Context, kind: EventType, actor: Actor, reason: str | None) -> None:
+    with context.store.transaction() as tx:
+        data = {"reason": printable(reason or "", 200), "chat_user": actor.chat_user}
+        tx.events.add(kind, actor=actor.name, data=data)
+
+
+def _take_back(context: Context) -> None:
+    """Respond jobs that devices have not begun, or are working on, go away; devices look between two steps."""
+    now = context.clock()
+    with context.store.transaction() as tx:
+        for job in tx.jobs.open("respond"):
+            tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], now)
+    withdraw_ended(context)

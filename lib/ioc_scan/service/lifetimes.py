@@ -1,0 +1,155 @@
+"""Pruning: tasks end when retention.py says so, leave every device, and are reduced to a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ioc_scan.retention import PROFILES, RetentionPlan, plan_retention
+from ioc_scan.service.context import Context
+from ioc_scan.service.ending import end_task, withdraw_ended
+from ioc_scan.service.names import new_id
+from ioc_scan.service.publishing import push_jobs
+from ioc_scan.store.event_types import EventType
+from ioc_scan.store.transaction import Transaction
+
+#: Summaries kept after their tasks are gone, oldest removed first.
+SUMMARIES_KEPT = 10_000
+
+
+def prune(context: Context, dry_run: bool | None = None) -> dict[str, Any]:
+    """Apply the lifetimes. A dry run plans the same and touches nothing."""
+    now = context.clock()
+    with context.store.reading() as tx:
+        plan = plan_retention(tx.tasks.retention_facts(), now, context.config["lifetime_profile"])
+        answer = {
+            "dry_run": bool(dry_run),
+            "expired": [ending.task_id for ending in plan.expire],
+            "rotated": [ending.task_id for ending in plan.rotate],
+            "withdrawn": 0,
+            "withdrawing": len(tx.withdrawals.open()),
+            "results_deleted": 0,
+            "tasks_removed": len(plan.delete_tasks),
+            "quarantine_expired": len(tx.quarantine.expired(now)),
+            "approvals_expired": 0,
+        }
+    if dry_run:
+        return answer
+    _end(context, plan)
+    answer["approvals_expired"] = _expire_approvals(context)
+    answer["withdrawn"], answer["withdrawing"] = withdraw_ended(context)
+    answer["results_deleted"] = _delete_results(context, plan)
+    answer["tasks_removed"] = sum(_remove(context, task_id) for task_id in plan.delete_tasks)
+    answer["quarantine_expired"] = _expire_quarantine(context)
+    _tidy(context)
+    with context.store.transaction() as tx:
+        numbers = {key: len(value) if isinstance(value, list) else value for key, value in answer.items()}
+        if any(value for key, value in numbers.items() if key not in ("dry_run", "withdrawing")):
+            tx.events.add(EventType.PRUNE_DONE, data=numbers)
+    context.store.optimize()
+    return answer
+
+
+def _end(context: Context, plan: RetentionPlan) -> None:
+    for state, endings in (("expired", plan.expire), ("rotated", plan.rotate)):
+        for ending in endings:
+            with context.store.transaction() as tx:
+                task = tx.tasks.get(ending.task_id)
+                if task is None or not end_task(context, tx, task, state, ending.reason):
+                    continue
+                if ending.alert:
+                    data = {"alert": f"task_{state}_unfinished", "reason": ending.reason}
+                    tx.events.add(EventType.ALERT_RAISED, task_id=ending.task_id, data=data)
+
+
+def _expire_approvals(context: Context) -> int:
+    """Nobody decided in time: rejected, with an alert. A person may still name the matches while the task lives."""
+    now = context.clock()
+    with context.store.transaction() as tx:
+        rows = tx.approvals.expire_due(now)
+        for row in rows:
+            tx.matches.move(row["match_ids"], ("awaiting_approval",), "rejected")
+            data = {"approval_id": row["approval_id"], "matches": len(row["match_ids"])}
+            tx.events.add(EventType.APPROVAL_EXPIRED, task_id=row["task_id"], data=data)
+            tx.events.add(
+                EventType.ALERT_RAISED, task_id=row["task_id"], data={"alert": "approval_expired", **data}
+            )
+    return len(rows)
+
+
+def _delete_results(context: Context, plan: RetentionPlan) -> int:
+    deleted = 0
+    for profile, cutoff in sorted(plan.delete_results_before.items()):
+
+        def batch(tx: Transaction, cutoff: Any = cutoff, profile: str = profile) -> int:
+            return tx.deletion.delete_results_before(cutoff, profile=profile)
+
+        deleted += _in_batches(context, batch)
+    if deleted:
+        with context.store.transaction() as tx:
+            tx.events.add(EventType.RESULTS_PRUNED, data={"matches": deleted})
+    return deleted
+
+
+def _remove(context: Context, task_id: str) -> int:
+    """Reduce an ended task to its summary, once no device holds anything of it."""
+    with context.store.transaction() as tx:
+        if any(row["task_id"] == task_id for row in tx.withdrawals.open()):
+            return 0
+        tx.task_summaries.write(task_id)
+        tx.events.add(EventType.TASK_PRUNED, task_id=task_id)
+    _in_batches(context, lambda tx: tx.deletion.delete_task_rows(task_id))
+    return 1
+
+
+def _expire_quarantine(context: Context) -> int:
+    """Ask devices to delete objects past their term. One job per device manager; answered like any other job."""
+    now = context.clock()
+    with context.store.transaction() as tx:
+        pending = {
+            item["quarantine_id"]
+            for job in tx.jobs.open("purge")
+            for items in job["spec"]["items"].values()
+            for item in items
+        }
+        by_manager: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        due = [row for row in tx.quarantine.expired(now) if row["quarantine_id"] not in pending]
+        for row in due:
+            items = by_manager.setdefault(row["manager"], {}).setdefault(row["device_id"], [])
+            items.append({"quarantine_id": row["quarantine_id"]})
+        for manager, items_of in by_manager.items():
+            tx.jobs.create(
+                {
+                    "job_id": new_id("purge", now),
+                    "task_id": None,
+                    "run": 0,
+                    "kind": "purge",
+                    "manager": manager,
+                    "created_at": now,
+                    "not_before": now,
+                    "not_after": now + PROFILES["endpoint_agent"].task_lifetime,
+                    "spec": {"device_ids": sorted(items_of), "settings": {}, "items": items_of},
+                }
+            )
+    if due:
+        push_jobs(context)
+    return len(due)
+
+
+def _tidy(context: Context) -> None:
+    now = context.clock()
+    longest = max(profile.results_kept for profile in PROFILES.values())
+    _in_batches(context, lambda tx: tx.deletion.delete_leftovers_before(now - longest))
+    _in_batches(context, lambda tx: tx.deletion.delete_detections_before(now - longest - longest))
+    _in_batches(context, lambda tx: tx.deletion.delete_summaries(SUMMARIES_KEPT))
+
+
+def _in_batches(context: Context, delete: Callable[[Transaction], int]) -> int:
+    """Short transactions until nothing is left, so that readers and writers get in between."""
+    total = 0
+    while True:
+        with context.store.transaction() as tx:
+            deleted = delete(tx)
+        total += deleted
+        if deleted == 0:
+            return total

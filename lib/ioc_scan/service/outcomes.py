@@ -1,0 +1,207 @@
+"""Outcomes of response and restore jobs, object by object. Each is stored once, with its event."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from ioc_scan.devices.base import DeviceEvent, EventKind
+from ioc_scan.service.announcing import announce
+from ioc_scan.service.context import Context
+from ioc_scan.store.event_types import EventType
+from ioc_scan.store.transaction import Transaction
+
+_EVENTS = {
+    "quarantined": EventType.OBJECT_QUARANTINED,
+    "would_quarantine": EventType.OBJECT_WOULD_QUARANTINE,
+    "refused": EventType.OBJECT_REFUSED,
+    "missing": EventType.OBJECT_MISSING,
+    "changed": EventType.OBJECT_CHANGED,
+    "failed": EventType.OBJECT_FAILED,
+}
+#: The words of responses.counts and of the trigger response_done.
+OUTCOMES = tuple(_EVENTS)
+_OVER = frozenset({"done", "failed", "cancelled", "expired", "refused"})
+
+
+def store_response(context: Context, tx: Transaction, job: dict[str, Any], event: DeviceEvent) -> None:
+    """What a device did with one object."""
+    data = event.data
+    outcome = "quarantined" if data["outcome"] == "already_quarantined" else data["outcome"]
+    match = tx.matches.get(data["match_id"])
+    if match is None:
+        return
+    if job["spec"].get("dry_run"):
+        _note_dry_run(tx, job, match, outcome, data)
+        return
+    if match["response_state"] != "claimed" or match["response_id"] != job["response_id"]:
+        return  # told before, or no longer this response's
+    now = context.clock()
+    tx.matches.set_response(
+        match["match_id"],
+        outcome,
+        now=now,
+        response_id=job["response_id"],
+        code=data["code"] or None,
+        message=data["message"] or None,
+        quarantine_id=data["quarantine_id"],
+    )
+    if outcome == "quarantined" and data["quarantine_id"]:
+        days = job["spec"]["settings"]["quarantine_days"]
+        tx.quarantine.add(
+            {
+                "quarantine_id": data["quarantine_id"],
+                "manager": job["manager"],
+                "device_id": event.device_id,
+                "task_id": match["task_id"],
+                "match_id": match["match_id"],
+                "sha256": match["sha256"],
+                "size": match["size"] or 0,
+                "path": match["path"] or "",
+                "path_b64": match["path_b64"] or "",
+                "quarantined_at": now,
+                "expires_at": now + timedelta(days=days),
+            }
+        )
+    _record(tx, job, event.device_id, match, outcome, data)
+
+
+def _note_dry_run(
+    tx: Transaction, job: dict[str, Any], match: dict[str, Any], outcome: str, data: Any
+) -> None:
+    response = tx.responses.get(job["response_id"])
+    if response is None or match["match_id"] in response["counts"].get("told", []):
+        return
+    counts = dict(response["counts"])
+    counts["told"] = [*counts.get("told", []), match["match_id"]]
+    counts[outcome] = counts.get(outcome, 0) + 1
+    tx.responses.note(job["response_id"], counts)
+    _record(tx, job, match["device_id"], match, outcome, data)
+
+
+def _record(
+    tx: Transaction, job: dict[str, Any], device_id: str, match: dict[str, Any], outcome: str, data: Any
+) -> None:
+    facts = {
+        "response_id": job["response_id"],
+        "match_id": match["match_id"],
+        "sha256": match["sha256"],
+        "quarantine_id": data["quarantine_id"],
+        "code": data["code"],
+        "message": data["message"],
+        "dry_run": bool(job["spec"].get("dry_run")),
+    }
+    where = {"task_id": match["task_id"], "manager": job["manager"], "device_id": device_id}
+    tx.events.add(_EVENTS[outcome], data=facts, **where)
+    for process in data["terminated"]:
+        tx.events.add(
+            EventType.PROCESS_TERMINATED, data={"pid": process["pid"], "match_id": match["match_id"]}, **where
+        )
+
+
+def store_restored(context: Context, tx: Transaction, job: dict[str, Any], event: DeviceEvent) -> None:
+    """What became of one object that was to be put back, or deleted at the end of its term."""
+    data = event.data
+    rows = tx.quarantine.get(data["quarantine_id"], job["manager"], event.device_id)
+    if not rows or rows[0]["state"] != "quarantined":
+        return
+    row, now = rows[0], context.clock()
+    where = {"task_id": row["task_id"], "manager": job["manager"], "device_id": event.device_id}
+    facts = {"quarantine_id": row["quarantine_id"], "sha256": row["sha256"], "code": data["code"]}
+    if job["kind"] == "purge":
+        if data["outcome"] in ("purged", "missing"):
+            tx.quarantine.set_state(row["quarantine_id"], job["manager"], event.device_id, "expired", now=now)
+            tx.events.add(EventType.QUARANTINE_EXPIRED, data=facts, **where)
+        return
+    if data["outcome"] == "restored":
+        actor = job["spec"].get("actor")
+        tx.quarantine.set_state(
+            row["quarantine_id"], job["manager"], event.device_id, "restored", now=now, restored_by=actor
+        )
+        if row["match_id"]:
+            tx.matches.set_response(row["match_id"], "restored", now=now)
+        tx.events.add(EventType.OBJECT_RESTORED, actor=actor, data=facts, **where)
+    else:
+        tx.events.add(EventType.RESTORE_FAILED, data={**facts, "message": data["message"]}, **where)
+    tx.jobs.set_state(job["job_id"], "closed", now=now)
+
+
+def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], event: DeviceEvent) -> None:
+    """A respond job that a device ended: objects it said nothing of were not acted on, and say why."""
+    if event.kind is EventKind.HELD:
+        state, error = "failed", dict(event.data)
+    else:
+        state, error = event.data["state"], event.data.get("error") or {}
+    if state not in _OVER:
+        return
+    now = context.clock()
+    if job["kind"] == "respond" and not job["spec"].get("dry_run"):
+        for item in job["spec"]["items"].get(event.device_id, []):
+            match = tx.matches.get(item["match_id"])
+            if (
+                match is None
+                or match["response_state"] != "claimed"
+                or match["response_id"] != job["response_id"]
+            ):
+                continue
+            told: dict[str, Any] = {
+                "quarantine_id": None,
+                "code": error.get("code") or f"job_{state}",
+                "message": error.get("message") or "the device ended the job without a word on this object",
+                "terminated": [],
+            }
+            tx.matches.set_response(
+                match["match_id"],
+                "failed",
+                now=now,
+                response_id=job["response_id"],
+                code=told["code"],
+                message=told["message"],
+            )
+            _record(tx, job, event.device_id, match, "failed", told)
+    elif job["kind"] in ("restore", "purge"):
+        tx.jobs.set_state(job["job_id"], "closed", now=now)
+
+
+def finish_responses(context: Context, tx: Transaction, task: dict[str, Any]) -> None:
+    """End the running responses of a task that have nothing left to wait for, and announce them."""
+    now = context.clock()
+    for response in tx.responses.list(task["task_id"], "running"):
+        counts = _counts(tx, response)
+        asked = response["counts"].get("asked", 0)
+        if sum(counts.get(outcome, 0) for outcome in OUTCOMES) < asked:
+            continue
+        state = "failed" if asked and counts.get("failed", 0) == asked else "done"
+        tx.responses.finish(response["response_id"], state, counts=counts, now=now)
+        for job in tx.jobs.open(response_id=response["response_id"]):
+            tx.jobs.set_state(job["job_id"], "closed", now=now)
+        numbers = {outcome: counts.get(outcome, 0) for outcome in OUTCOMES}
+        tx.events.add(
+            EventType.RESPONSE_DONE if state == "done" else EventType.RESPONSE_FAILED,
+            task_id=task["task_id"],
+            actor=response["actor"],
+            data={"response_id": response["response_id"], "dry_run": response["dry_run"], **numbers},
+        )
+        announce(
+            tx,
+            "response_done",
+            task,
+            response["response_id"],
+            now,
+            response_id=response["response_id"],
+            state=state,
+            dry_run=response["dry_run"],
+            matches=asked,
+            **numbers,
+        )
+
+
+def _counts(tx: Transaction, response: dict[str, Any]) -> dict[str, Any]:
+    """Outcomes by kind. Those of a dry run were noted as they came; the others stand with the matches."""
+    counts = dict(response["counts"])
+    if not response["dry_run"]:
+        rows = tx.matches.list(response_id=response["response_id"], limit=100_000)
+        for outcome in OUTCOMES:
+            counts[outcome] = sum(row["response_state"] == outcome for row in rows)
+        counts["quarantined"] += sum(row["response_state"] == "restored" for row in rows)
+    return counts

@@ -1,0 +1,184 @@
+"""Jobs on their way to devices: noted in the store first, then published and delivered, as often as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from ioc_scan.clock import to_iso
+from ioc_scan.devices.base import Job
+from ioc_scan.errors import IocScanError, NotFoundError, RefusedError
+from ioc_scan.retention import PROFILES, TaskFacts, ends_at
+from ioc_scan.service.context import Context
+from ioc_scan.service.people import Actor
+from ioc_scan.service.targeting import Aim
+from ioc_scan.store.event_types import EventType
+from ioc_scan.store.transaction import Transaction
+
+
+def begin_run(
+    context: Context, tx: Transaction, task: dict[str, Any], run: int, aims: Sequence[Aim], actor: Actor
+) -> None:
+    """Note a new run: its devices, its scan jobs, its start. An earlier run's open jobs are taken back."""
+    now = context.clock()
+    task_id = task["task_id"]
+    for job in tx.jobs.open("scan", task_id):
+        tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], now)
+    started = {"state": "running", "run": run, "last_start_at": now}
+    if task["first_start_at"] is None:
+        started["first_start_at"] = now
+    tx.tasks.update(task_id, **started)
+    not_after = end_of_life(task | started)
+    for index, (manager, device_ids) in enumerate(_by_manager(tx, task_id, run, aims, now).items()):
+        tx.jobs.create(
+            {
+                "job_id": f"{task_id}.r{run}.{index}",
+                "task_id": task_id,
+                "run": run,
+                "kind": "scan",
+                "manager": manager,
+                "created_at": now,
+                "not_before": now,
+                "not_after": not_after,
+                "spec": {
+                    "device_ids": device_ids,
+                    "plan_digest": task["plan_digest"],
+                    "settings": scan_settings(task["settings"]),
+                },
+            }
+        )
+    tx.events.add(
+        EventType.TASK_STARTED,
+        detection_id=task["detection_id"],
+        task_id=task_id,
+        actor=actor.name,
+        data={"run": run, "devices": sum(len(aim.devices) for aim in aims), "not_after": to_iso(not_after)},
+    )
+
+
+def _by_manager(
+    tx: Transaction, task_id: str, run: int, aims: Sequence[Aim], now: datetime
+) -> dict[str, list[str]]:
+    """Aim the run at its devices; a device in two groups is scanned once."""
+    found: dict[str, list[str]] = {}
+    for aim in aims:
+        pairs = [(device.id, device.tags) for device in aim.devices]
+        tx.task_devices.target(task_id, run, aim.manager, aim.group, pairs, now=now)
+        known = found.setdefault(aim.manager, [])
+        known += [device.id for device in aim.devices if device.id not in set(known)]
+    return {manager: ids for manager, ids in found.items() if ids}
+
+
+def end_of_life(task: dict[str, Any]) -> datetime:
+    """When the task's lifetime is over, by its profile (retention.py)."""
+    facts = TaskFacts(
+        task_id=task["task_id"],
+        managers=(),
+        state=task["state"],
+        created_at=task["created_at"],
+        last_start_at=task["last_start_at"],
+        profile=task["profile"] if task["profile"] in PROFILES else "",
+    )
+    return ends_at(facts)
+
+
+def scan_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of a task's settings that travels with a scan job."""
+    names = ("scope", "roots", "idle_only", "idle_max_wait_hours", "cpu_percent")
+    return {name: settings[name] for name in names if name in settings}
+
+
+def push_jobs(context: Context, task_id: str | None = None) -> None:
+    """Publish what was not published yet, and deliver every open job once more. Errors stay with their manager."""
+    with context.store.reading() as tx:
+        jobs = tx.jobs.open(task_id=task_id)
+    failing: dict[str, IocScanError] = {}
+    asked: set[str] = set()
+    for job in jobs:
+        asked.add(job["manager"])
+        if job["manager"] in failing:
+            continue
+        try:
+            _push(context, job)
+        except (RefusedError, NotFoundError) as error:
+            _give_up(context, job, error)
+        except IocScanError as error:
+            failing[job["manager"]] = error
+    note_managers(context, asked, failing)
+
+
+def _push(context: Context, job: dict[str, Any]) -> None:
+    manager = context.manager(job["manager"])
+    cursor = job["cursor"] or {}
+    if not cursor.get("published"):
+        manager.publish(_as_job(context, job))
+        with context.store.transaction() as tx:
+            # A look may have moved the cursor meanwhile: keep where it is.
+            current = tx.jobs.get(job["job_id"])
+            if current is not None:
+                poll = (current["cursor"] or {}).get("poll")
+                tx.jobs.save_cursor(job["job_id"], {"published": True, "poll": poll}, now=context.clock())
+            tx.events.add(
+                EventType.JOB_PUBLISHED,
+                task_id=job["task_id"],
+                manager=job["manager"],
+                data={
+                    "job_id": job["job_id"],
+                    "kind": job["kind"],
+                    "devices": len(job["spec"]["device_ids"]),
+                },
+            )
+    if job["kind"] in ("respond", "restore") and context.stopped:
+        return
+    manager.deliver(job["job_id"])
+
+
+def _as_job(context: Context, row: dict[str, Any]) -> Job:
+    spec = row["spec"]
+    plan = None
+    if spec.get("plan_digest"):
+        with context.store.reading() as tx:
+            plan = tx.plans.get(spec["plan_digest"])
+    return Job(
+        id=row["job_id"],
+        kind=row["kind"],
+        task_id=row["task_id"] or row["job_id"],
+        run=row["run"] or 0,
+        device_ids=tuple(spec["device_ids"]),
+        not_before=row["not_before"],
+        not_after=row["not_after"],
+        plan=plan,
+        plan_digest=spec.get("plan_digest"),
+        settings=spec.get("settings", {}),
+        items=spec.get("items", {}),
+        dry_run=bool(spec.get("dry_run")),
+    )
+
+
+def _give_up(context: Context, job: dict[str, Any], error: IocScanError) -> None:
+    """The manager will never take this job (expired, withdrawn, unknown device): say so and close it."""
+    with context.store.transaction() as tx:
+        tx.jobs.set_state(job["job_id"], "closed", now=context.clock())
+        tx.events.add(
+            EventType.JOB_DELIVERY_FAILED,
+            task_id=job["task_id"],
+            manager=job["manager"],
+            data={"job_id": job["job_id"], "code": error.code, "message": error.message},
+        )
+
+
+def note_managers(context: Context, asked: set[str], failing: dict[str, IocScanError]) -> None:
+    """Record that a manager stopped answering, or answers again: once for each change."""
+    for name in sorted(asked):
+        flag = f"manager_unreachable:{name}"
+        error = failing.get(name)
+        with context.store.transaction() as tx:
+            was = tx.flags.get(flag)
+            if error is not None and was != error.code:
+                tx.flags.set(flag, error.code, now=context.clock())
+                data = {"code": error.code, "message": error.message}
+                tx.events.add(EventType.MANAGER_UNREACHABLE, manager=name, data=data)
+            elif error is None and was is not None:
+                tx.flags.set(flag, None, now=context.clock())
+                tx.events.add(EventType.MANAGER_RECOVERED, manager=name)

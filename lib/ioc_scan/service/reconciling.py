@@ -1,0 +1,136 @@
+"""A dispatch is a hint, not a hand-over: what a source lists and the store lacks is taken up here.
+
+Covers a trigger that was dropped, a rule that was off, a workflow that died, a fetch that failed.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from ioc_scan.clock import from_iso, to_iso
+from ioc_scan.detection.sources.base import Row
+from ioc_scan.detection.sources.triggers import DETECTION, detection_payload
+from ioc_scan.errors import IocScanError
+from ioc_scan.service import intake, tasks
+from ioc_scan.service.context import Context
+from ioc_scan.store.event_types import EventType
+
+#: The sensor and its workflow get this long before their detection is taken up from here.
+GRACE = timedelta(minutes=10)
+#: A detection that was stored, but whose workflow stopped before the decision, is dispatched again after this.
+UNDECIDED = timedelta(minutes=20)
+MAX_FETCHES_PER_ROUND = 20
+
+
+def reconcile(context: Context, budget_seconds: float = 60.0) -> int:
+    """List every source's look-back window and take up what is missing. Returns how many were taken up."""
+    deadline = time.monotonic() + budget_seconds
+    taken = 0
+    for entry in context.config["sources"]:
+        if entry["type"] == "webhook":
+            continue
+        try:
+            rows, _ = context.source(entry["name"]).list_new(None, context.clock())
+        except IocScanError as error:
+            _note_source(context, entry["name"], error)
+            continue
+        _note_source(context, entry["name"], None)
+        taken += _take_up(context, entry, rows, deadline)
+    return taken + _retry_failed(context, deadline) + _dispatch_undecided(context)
+
+
+def _take_up(context: Context, entry: dict[str, Any], rows: list[Row], deadline: float) -> int:
+    now = context.clock()
+    since = _baseline(context, entry, now)
+    with context.store.reading() as tx:
+        known = {row.detection_id for row in rows if tx.fetches.get(row.detection_id) is not None}
+        missing = set(tx.detections.missing([row.detection_id for row in rows])) - known
+    taken = 0
+    for row in rows:
+        arrived = row.reported_at
+        if row.detection_id not in missing or (
+            arrived is not None and (arrived <= since or arrived > now - GRACE)
+        ):
+            continue
+        if taken >= MAX_FETCHES_PER_ROUND or time.monotonic() > deadline:
+            break
+        taken += _fetch(context, row.detection_id)
+    return taken
+
+
+def _baseline(context: Context, entry: dict[str, Any], now: datetime) -> datetime:
+    """What arrived before the first look is left alone, but for the backfill asked for; as the sensor does."""
+    flag = f"source_since:{entry['name']}"
+    with context.store.transaction() as tx:
+        known = tx.flags.get(flag)
+        if known is None:
+            # The sensor may have started a little before this first look.
+            since = now - timedelta(hours=entry["backfill_hours"]) - GRACE
+            tx.flags.set(flag, to_iso(since), now=now)
+            return since
+    return from_iso(known)
+
+
+def _retry_failed(context: Context, deadline: float) -> int:
+    with context.store.reading() as tx:
+        due = tx.fetches.due(context.clock(), MAX_FETCHES_PER_ROUND)
+    return sum(_fetch(context, row["detection_id"]) for row in due if time.monotonic() < deadline)
+
+
+def _fetch(context: Context, detection_id: str) -> int:
+    """Fetch and store; below the threshold that is all, else the rule is told again. Failures are recorded."""
+    try:
+        answer = intake.fetch_detection(context, detection_id)
+        if answer["starts_task"]:
+            _dispatch(context, detection_id, "recovered")
+        else:
+            tasks.create_task(context, detection_id)
+    except IocScanError:
+        return 0  # recorded by fetch_detection with the time of the next try
+    return 1
+
+
+def _dispatch_undecided(context: Context) -> int:
+    now = context.clock()
+    with context.store.reading() as tx:
+        rows = tx.detections.list(limit=200, since=now - timedelta(days=7))
+    waiting = [row for row in rows if row["decision"] is None and row["received_at"] <= now - UNDECIDED]
+    hours = int(now.timestamp() // 3600)
+    return sum(_dispatch(context, row["detection_id"], f"undecided:{hours}") for row in waiting)
+
+
+def _dispatch(context: Context, detection_id: str, key: str) -> bool:
+    """Note the trigger that starts the workflow; the rule decides as it does for the sensor's own dispatch."""
+    row = intake.stored_detection(context, detection_id)
+    payload = detection_payload(row["document"], row["source_name"])
+    now = context.clock()
+    with context.store.transaction() as tx:
+        noted = tx.outbox.add(
+            DETECTION,
+            payload,
+            dedupe_key=f"{DETECTION}:{detection_id}:{key}",
+            now=now,
+            trace_tag=detection_id,
+        )
+        if noted:
+            tx.events.add(
+                EventType.DETECTION_RECOVERED, detection_id=detection_id, data={"why": key.split(":")[0]}
+            )
+    return noted
+
+
+def _note_source(context: Context, name: str, error: IocScanError | None) -> None:
+    flag = f"source_unreachable:{name}"
+    code = error.code if error else None
+    with context.store.transaction() as tx:
+        was = tx.flags.get(flag)
+        if was == code:
+            return
+        tx.flags.set(flag, code, now=context.clock())
+        if error is not None:
+            data = {"source": name, "code": error.code, "message": error.message}
+            tx.events.add(EventType.SOURCE_UNREACHABLE, data=data)
+        else:
+            tx.events.add(EventType.SOURCE_RECOVERED, data={"source": name})
