@@ -36,6 +36,18 @@ def reason(execution: dict[str, Any]) -> str:
     return printable(lines[-1]) if lines else ""
 
 
+class _Readable(yaml.SafeDumper):
+    """Texts of several lines as such; PyYAML quotes and escapes those with control characters."""
+
+
+_Readable.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text.strip() else None
+    ),
+)
+
+
 class LivePrinter:
     """A line for every start of a workflow or top-level action, and for every end."""
 
@@ -132,5 +144,5 @@ def _indented(value: Any) -> str:
     """Plain values on the line, others as YAML below it, ASCII only."""
     if not isinstance(value, (dict, list)):
         return json.dumps(value)
-    text = yaml.safe_dump(value, default_flow_style=False, sort_keys=True, width=110)
+    text = yaml.dump(value, Dumper=_Readable, default_flow_style=False, sort_keys=True, width=110)
     return "\n" + "\n".join("  " + line for line in text.rstrip().splitlines())
