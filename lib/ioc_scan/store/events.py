@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -118,32 +119,33 @@ class Events(Namespace):
 
     def head(self) -> tuple[int, str]:
         """(id, digest) of the last event; what to send elsewhere. (0, zeros) before the first."""
-        for table in (events, event_anchors):
-            query = select(table.c.event_id, table.c.digest).order_by(table.c.event_id.desc()).limit(1)
-            row = self._connection.execute(query).first()
-            if row is not None:
-                return row.event_id, row.digest
-        return 0, GENESIS
+        query = select(events.c.event_id, events.c.digest).order_by(events.c.event_id.desc()).limit(1)
+        row = self._connection.execute(query).first()
+        return (row.event_id, row.digest) if row is not None else self._anchor()
 
-    def verify(self, head: tuple[int, str] | None = None) -> int | None:
+    def verify(self, head: tuple[int, str] | None = None, *, up_to: int | None = None) -> int | None:
         """The id of the first event that is changed, missing or out of place; None if all is well.
 
-        ``head``: an (id, digest) that was sent elsewhere earlier; it must still be in the chain.
+        ``head``: an (id, digest) that was sent elsewhere earlier; it must still be in the chain. ``up_to``:
+        look no further than this event. Reads every event: use it in ``store.reading()``.
         """
-        anchor = self._connection.execute(
-            select(event_anchors.c.event_id, event_anchors.c.digest)
-            .order_by(event_anchors.c.event_id.desc())
-            .limit(1)
-        ).first()
-        last_id, digest = (anchor.event_id, anchor.digest) if anchor else (0, GENESIS)
+        last_id, digest = self._anchor()
         expected = {head[0]: head[1]} if head is not None and head[0] > last_id else {}
         for row in self._in_order(last_id):
+            if up_to is not None and row["event_id"] > up_to:
+                break
             if row["event_id"] != last_id + 1 or row["digest"] != event_digest(digest, row):
                 return last_id + 1
             last_id, digest = row["event_id"], row["digest"]
             if expected.pop(last_id, digest) != digest:
                 return last_id
         return last_id + 1 if expected else None
+
+    def _anchor(self) -> tuple[int, str]:
+        """Where the chain begins: the newest anchor, or the beginning of all."""
+        query = select(event_anchors.c.event_id, event_anchors.c.digest)
+        row = self._connection.execute(query.order_by(event_anchors.c.event_id.desc()).limit(1)).first()
+        return (row.event_id, row.digest) if row is not None else (0, GENESIS)
 
     def _in_order(self, after_id: int, page: int = 2000) -> Iterator[Row]:
         while True:
@@ -156,27 +158,21 @@ class Events(Namespace):
     def trim(self, before: datetime, *, actor: str, now: datetime, limit: int = 10_000) -> int:
         """Remove the oldest events (all older than ``before``, at most ``limit``) after they were exported.
 
-        An anchor keeps the chain, the removal is itself an event, and the chain must be whole: else
-        RefusedError ``audit_broken``. Returns how many were removed; the last event is never among them.
+        An anchor keeps the chain, and the removal is itself an event. The part that goes must be whole:
+        else RefusedError ``audit_broken``. Returns how many were removed; the last event never is.
         """
-        if self.verify() is not None:
-            raise RefusedError(
-                "audit_broken", "the events' chain is broken", "export and look before trimming"
-            )
         last_id, _ = self.head()
         query = select(events).where(events.c.event_id < last_id).order_by(events.c.event_id).limit(limit)
-        oldest = []
-        for row in self._all(query):
-            if row["at"] >= before:
-                break
-            oldest.append(row)
+        oldest = list(takewhile(lambda row: row["at"] < before, self._all(query)))
         if not oldest:
             return 0
         end = oldest[-1]
-        self._connection.execute(
-            event_anchors.insert(),
-            {"event_id": end["event_id"], "digest": end["digest"], "at": now, "actor": actor},
-        )
+        if self.verify(up_to=end["event_id"]) is not None:
+            raise RefusedError(
+                "audit_broken", "the events' chain is broken", "export and look before trimming"
+            )
+        anchor = {"event_id": end["event_id"], "digest": end["digest"], "at": now, "actor": actor}
+        self._connection.execute(event_anchors.insert(), anchor)
         self._connection.execute(delete(events).where(events.c.event_id <= end["event_id"]))
         data = {"up_to_event": end["event_id"], "digest": end["digest"], "removed": len(oldest)}
         self.add(EventType.AUDIT_TRIMMED, actor=actor, data=data, at=now)

@@ -124,7 +124,7 @@ def test_the_ends_and_outcomes_the_store_knows_all_have_an_event() -> None:
 
     assert {f"task_{name}" for name in states.END_STATES} <= ALL_EVENT_TYPES
     assert {f"device_{name}" for name in states.DEVICE_OUTCOMES} <= ALL_EVENT_TYPES
-    outcomes = states.RESPONSE_STATES - states.UNACTED_RESPONSE_STATES - {"rejected"}
+    outcomes = states.RESPONSE_STATES - states.UNACTED_RESPONSE_STATES - {"rejected", "reported"}
     assert {f"object_{name}" for name in outcomes} <= ALL_EVENT_TYPES
 
 
@@ -232,8 +232,17 @@ def test_what_was_changed_or_removed_shows(
     without_triggers(store, statement)
     with store.transaction() as tx:
         assert tx.events.verify() == first_broken
-        with pytest.raises(RefusedError):
+        assert tx.events.verify(up_to=first_broken - 1) is None
+
+
+def test_a_broken_part_cannot_be_trimmed_away(store: Store, clock: Clock) -> None:
+    fill(store, clock)
+    without_triggers(store, "UPDATE events SET actor = 'mallory' WHERE event_id = 3")
+    with store.transaction() as tx:
+        assert tx.events.trim(clock(), actor="mallory", now=clock(), limit=2) == 2, "before it all is well"
+        with pytest.raises(RefusedError) as caught:
             tx.events.trim(clock(), actor="mallory", now=clock())
+        assert caught.value.code == "audit_broken" and tx.events.verify() == 3
 
 
 def test_a_tail_that_was_cut_off_shows_against_a_head_kept_elsewhere(store: Store, clock: Clock) -> None:
