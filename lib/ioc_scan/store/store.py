@@ -9,6 +9,7 @@ neither wait nor block. Keep transactions short: no device, network or file work
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ class Store:
         self.clock = clock
         #: The SQLite file, None on PostgreSQL.
         self.path = path
+        self._thread = threading.local()
 
     @classmethod
     def open(
@@ -101,10 +103,16 @@ class Store:
         Waits for other writers (up to 30 s, then ``store_busy``). Database errors come out as
         :class:`StoreError`; other exceptions pass unchanged.
         """
-        with self._connected(write=True) as connection:
-            tx = Transaction(connection, self.clock)
-            yield tx
-            tx.finish()
+        if getattr(self._thread, "writing", False):
+            raise RuntimeError("a transaction within a transaction would wait for itself")
+        self._thread.writing = True
+        try:
+            with self._connected(write=True) as connection:
+                tx = Transaction(connection, self.clock)
+                yield tx
+                tx.finish()
+        finally:
+            self._thread.writing = False
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:

@@ -281,6 +281,15 @@ def test_a_writer_that_hangs_makes_others_busy_not_stuck(url: str, clock: Clock)
             assert tx.flags.get("mine") == 1
 
 
+def test_a_transaction_within_a_transaction_fails_at_once(url: str, clock: Clock) -> None:
+    with Store.open(url, clock=clock, allow_temporary=True) as store:
+        with pytest.raises(RuntimeError, match="wait for itself"), store.transaction(), store.transaction():
+            pass
+        with store.transaction() as tx, store.reading() as reader:
+            tx.flags.set("a", 1, now=clock())
+            assert reader.flags.get("a") is None
+
+
 def test_an_error_in_the_block_undoes_all_of_it(url: str, clock: Clock) -> None:
     with Store.open(url, clock=clock, allow_temporary=True) as store:
         with pytest.raises(KeyError), store.transaction() as tx:
