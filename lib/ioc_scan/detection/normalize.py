@@ -17,6 +17,39 @@ PRODUCTS = ("cape",)
 SCHEMA_VERSION = "1.0"
 
 
+def degraded_detection(
+    *,
+    product: str,
+    instance: str,
+    report_id: object,
+    hashes: dict[str, str],
+    score: float | None,
+    detected_at: str | None,
+    name: str | None = None,
+    size: int | None = None,
+) -> dict[str, Any]:
+    """A detection from a list entry alone, for a report that cannot be had. It is marked ``degraded``."""
+    part = ids.report_part(report_id)
+    described = {key: value for key, value in (("name", name), ("size", size)) if value is not None}
+    verdict: dict[str, Any] = {"result": "malicious", "native": "list entry"}
+    if score is not None:
+        verdict["score"] = score
+    detection = {
+        "schema_version": SCHEMA_VERSION,
+        "detection_id": ids.detection_id(product, instance, part),
+        "source": {"product": product, "instance": instance, "report_id": part},
+        "verdict": verdict,
+        "target": {"category": "file", "hashes": hashes, **described},
+        "detected_at": detected_at or "1970-01-01T00:00:00Z",
+        "indicators": [
+            {"type": "file", "role": "target", "hashes": hashes, **described, "evidence": "list entry"}
+        ],
+        "degraded": True,
+    }
+    validate(detection)
+    return detection
+
+
 def normalize_report(
     report: ReportInput,
     *,

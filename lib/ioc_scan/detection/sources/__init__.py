@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from typing import Any
 
 from ioc_scan.detection.sources.base import Cursor, Row, Source, SourceHealth, SourceUnavailable
-from ioc_scan.detection.sources.folder import FolderSource
-from ioc_scan.detection.sources.webhook import WebhookSource
 from ioc_scan.errors import ConfigError
 from ioc_scan.text import printable
 
 __all__ = ["SOURCE_TYPES", "Cursor", "Row", "Source", "SourceHealth", "SourceUnavailable", "build_source"]
 
-SOURCE_TYPES: dict[str, Callable[[dict[str, Any]], Source]] = {
-    "folder": FolderSource.from_config,
-    "webhook": WebhookSource.from_config,
+#: type in the configuration -> class, loaded when needed: a folder needs no HTTP library
+SOURCE_TYPES = {
+    "folder": "folder.FolderSource",
+    "webhook": "webhook.WebhookSource",
+    "cape": "cape.CapeSource",
 }
 
 
@@ -25,11 +25,13 @@ def build_source(entry: dict[str, Any]) -> Source:
     Raises ConfigError ``source_type`` or what the kind of source finds wrong with its settings.
     """
     kind = entry.get("type")
-    builder = SOURCE_TYPES.get(kind) if isinstance(kind, str) else None
-    if builder is None:
+    where = SOURCE_TYPES.get(kind) if isinstance(kind, str) else None
+    if where is None:
         raise ConfigError(
             "source_type",
             f"source {printable(entry.get('name'), 64)}: unknown type {printable(kind, 64)}",
             f"one of: {', '.join(sorted(SOURCE_TYPES))}",
         )
-    return builder(entry)
+    module, _, name = where.partition(".")
+    source: Source = getattr(importlib.import_module(f"{__name__}.{module}"), name).from_config(entry)
+    return source

@@ -45,22 +45,29 @@ class Source(Protocol):
     def fetch(self, report_id: str) -> dict[str, Any]:
         """The normalized detection. Raises SourceError (try later) or InputError (the report is bad)."""
 
+    def fetch_degraded(self, report_id: str) -> dict[str, Any] | None:
+        """What the list entry alone tells, once the report cannot be had; None where that is not enough."""
+
     def health(self) -> SourceHealth:
         """Can it be reached and read? Never raises."""
 
 
 class SourceUnavailable(SourceError):
     """The source as a whole fails for now. ``retry_after_seconds``: what it asked for, if it did;
-    ``lasting``: it will not mend by itself (login refused), so ask rarely."""
+    ``lasting``: it will not mend by itself (login refused), so ask rarely; ``blames_report``: it may as well
+    be the fault of the one report asked for (the answer broke off), which then counts as a try for it."""
 
     def __init__(
         self,
         code: str,
         message: str,
         hint: str = "",
+        *,
         retry_after_seconds: float | None = None,
         lasting: bool = False,
+        blames_report: bool = False,
     ) -> None:
         super().__init__(code, message, hint)
         self.retry_after_seconds = retry_after_seconds
         self.lasting = lasting
+        self.blames_report = blames_report

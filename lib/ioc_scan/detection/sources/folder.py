@@ -104,6 +104,9 @@ class FolderSource:
             "put the report back, or delete the detection",
         )
 
+    def fetch_degraded(self, report_id: str) -> dict[str, Any] | None:
+        return None
+
     def health(self) -> SourceHealth:
         try:
             with _Folder(self._path) as folder:

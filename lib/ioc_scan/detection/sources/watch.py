@@ -20,6 +20,8 @@ from ioc_scan.detection.sources.triggers import DETECTION, FAILED, Triggers, det
 from ioc_scan.errors import IocScanError
 
 MAX_TRIES = 5
+#: One look takes no longer than this (but for the request it is in), so that other sources get their turn.
+LONGEST_LOOK = timedelta(seconds=30)
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 900.0
 #: Remembered beyond the look-back window, so that no report at its edge comes twice.
@@ -34,6 +36,7 @@ Log = Callable[[str], None]
 class WatchSettings:
     look_back: timedelta = timedelta(hours=24)
     backfill: timedelta = timedelta(0)
+    pause: timedelta = timedelta(0)
     max_dispatch_per_poll: int = 20
     threshold_score: float = 70.0
 
@@ -42,6 +45,7 @@ class WatchSettings:
         return cls(
             look_back=timedelta(hours=entry.get("look_back_hours") or 24),
             backfill=timedelta(hours=entry.get("backfill_hours") or 0),
+            pause=timedelta(seconds=entry.get("poll_interval_seconds") or 0),
             max_dispatch_per_poll=entry.get("max_dispatch_per_poll") or 20,
             threshold_score=70.0 if guard.get("threshold_score") is None else guard["threshold_score"],
         )
@@ -86,7 +90,7 @@ class Watch:
         dispatched = 0
         deferred = False
         for row in self._due(rows, now):
-            if budget <= 0:
+            if budget <= 0 or self._clock() - now > LONGEST_LOOK:
                 deferred = True
                 break
             try:
@@ -100,6 +104,7 @@ class Watch:
         if not deferred:
             # while something waits, the window must not move past it
             self.state["cursor"] = cursor
+            self._not_before = now + self._settings.pause
         self._prune({row.report_id for row in rows}, now)
         return dispatched
 
@@ -133,7 +138,9 @@ class Watch:
             wanted = is_malicious(detection["verdict"], self._settings.threshold_score)
             payload = detection_payload(detection, self._source.name)
             self._triggers.check(DETECTION, payload)
-        except SourceUnavailable:
+        except SourceUnavailable as error:
+            if error.blames_report:
+                self._retry_later(row, error.code, str(error), dispatch, now)
             raise
         except IocScanError as error:
             self._retry_later(row, error.code, str(error), dispatch, now)
@@ -148,6 +155,7 @@ class Watch:
         return int(wanted)
 
     def _retry_later(self, row: Row, code: str, text: str, dispatch: Dispatch, now: datetime) -> None:
+        """Try again after a growing pause; after the last try take the list entry, or say that it failed."""
         tries = self.state["retry"].get(row.report_id, {}).get("tries", 0) + 1
         self._log(
             f"source {self._source.name}: report {row.report_id}: try {tries} of {MAX_TRIES} failed: {text}"
@@ -161,11 +169,26 @@ class Watch:
                 "code": code,
             }
             return
-        payload = failed_payload(row.detection_id, row.report_id, self._source.name, code, tries)
-        self._triggers.check(FAILED, payload)
-        dispatch(FAILED, payload, row.detection_id)
+        degraded = self._degraded(row)
+        if degraded and is_malicious(degraded["verdict"], self._settings.threshold_score):
+            payload = detection_payload(degraded, self._source.name)
+            self._triggers.check(DETECTION, payload)
+            dispatch(DETECTION, payload, row.detection_id)
+        else:
+            payload = failed_payload(row.detection_id, row.report_id, self._source.name, code, tries)
+            self._triggers.check(FAILED, payload)
+            dispatch(FAILED, payload, row.detection_id)
         self.state["retry"].pop(row.report_id, None)
         self._mark(row.report_id, now)
+
+    def _degraded(self, row: Row) -> dict[str, Any] | None:
+        try:
+            return self._source.fetch_degraded(row.report_id)
+        except Exception as error:
+            if isinstance(error, SourceUnavailable) and not error.blames_report:
+                raise
+            self._log(f"source {self._source.name}: report {row.report_id}: {type(error).__name__}")
+            return None
 
     def _back_off(self, error: IocScanError, now: datetime) -> None:
         self._failures += 1

@@ -30,5 +30,8 @@ class WebhookSource:
             "let the sender post the detection again",
         )
 
+    def fetch_degraded(self, report_id: str) -> dict[str, Any] | None:
+        return None
+
     def health(self) -> SourceHealth:
         return SourceHealth(True)
