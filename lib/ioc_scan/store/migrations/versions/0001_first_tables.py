@@ -367,6 +367,11 @@ def _tables() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["tasks.task_id"], name="fk_task_devices_task_id_tasks"),
     )
     op.create_index("ix_task_devices_manager_device_id", "task_devices", ["manager", "device_id"])
+    op.create_index(
+        "ix_task_devices_coverage",
+        "task_devices",
+        ["task_id", "outcome", "state", "reached", "ever_seen", "matches"],
+    )
     op.create_table(
         "task_groups",
         sa.Column("task_id", sa.Text(), nullable=False),
