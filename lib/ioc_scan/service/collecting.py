@@ -110,11 +110,8 @@ def _store_states(
     rows: dict[str, dict[str, Any]] = {}
     for event in events:
         rows[event.device_id] = _state_row(job, event)
-    known = {
-        row["device_id"]: row
-        for row in tx.task_devices.list(job["task_id"], manager=job["manager"], limit=1_000_000)
-        if row["device_id"] in rows and row["run"] == job["run"]
-    }
+    picked = tx.task_devices.pick(job["task_id"], job["manager"], rows)
+    known = {name: row for name, row in picked.items() if row["run"] == job["run"]}
     changed = [
         row
         for row in rows.values()
@@ -175,10 +172,8 @@ def _store_matches(
     wanted = [event for event in events if event.kind is EventKind.MATCH]
     if not wanted:
         return 0
-    groups = {
-        row["device_id"]: row["group"]
-        for row in tx.task_devices.list(job["task_id"], manager=job["manager"], limit=1_000_000)
-    }
+    picked = tx.task_devices.pick(job["task_id"], job["manager"], {event.device_id for event in wanted})
+    groups = {name: row["group"] for name, row in picked.items()}
     rows = [
         {
             "task_id": job["task_id"],
