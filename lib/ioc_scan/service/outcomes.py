@@ -123,7 +123,7 @@ def store_restored(context: Context, tx: Transaction, job: dict[str, Any], event
         tx.events.add(EventType.OBJECT_RESTORED, actor=actor, data=facts, **where)
     else:
         tx.events.add(EventType.RESTORE_FAILED, data={**facts, "message": data["message"]}, **where)
-    tx.jobs.set_state(job["job_id"], "closed", now=now)
+    _take_away(context, tx, job)
 
 
 def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], event: DeviceEvent) -> None:
@@ -160,7 +160,12 @@ def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], even
             )
             _record(tx, job, event.device_id, match, "failed", told)
     elif job["kind"] in ("restore", "purge"):
-        tx.jobs.set_state(job["job_id"], "closed", now=now)
+        _take_away(context, tx, job)
+
+
+def _take_away(context: Context, tx: Transaction, job: dict[str, Any]) -> None:
+    """A restore or purge job belongs to no task whose end would remove it from its devices."""
+    tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], context.clock())
 
 
 def finish_responses(context: Context, tx: Transaction, task: dict[str, Any]) -> None:
