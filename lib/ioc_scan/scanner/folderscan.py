@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 from .fileitem import Candidate, file_item
 from .hashing import BUFFER_BYTES, MD5, SHA1, SHA256
@@ -28,6 +28,9 @@ _NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 _ALGORITHMS = ((SHA256, hashlib.sha256), (SHA1, hashlib.sha1), (MD5, hashlib.md5))
 #: Named skips a batch carries; all are counted.
 _MAX_SKIPS = 200
+
+
+Entries = Iterable["os.DirEntry[str]"]
 
 
 class StoppedError(Exception):
@@ -71,6 +74,8 @@ class FolderScanner:
         self._max_hash_bytes = max_hash_bytes
         self._per_block = per_block
         self._per_file = per_block if per_file else None
+        #: With a processor budget the clock is looked at for every folder.
+        self.always_look = per_file
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._vector = [self._buffer]
         self._open_flags = _OPEN | _NO_ACCESS_TIME
@@ -79,9 +84,59 @@ class FolderScanner:
             or questions.ranged_masks
             or (max_hash_bytes is not None and questions.any_size_mask)
         )
+        more = questions.any_size_mask or questions.ranged_masks or questions.asks_more
+        self._scan = self._scan_any
+        if questions.size_masks and not questions.exact_names and not more:
+            self._scan = self._scan_sizes
+        elif questions.exact_names and not questions.size_masks and not more:
+            self._scan = self._scan_names
 
     def scan(self, folder: int, path: str) -> list[str]:
         """Look at all files of an open folder; the names of its sub-folders. Raises OSError, StoppedError."""
+        prefix = path if path.endswith(os.sep) else path + os.sep
+        subfolders: list[str] = []
+        with os.scandir(folder) as entries:
+            files = self._scan(folder, entries, prefix, subfolders)
+        self.tally.files += files
+        return subfolders
+
+    # The loop over the entries of a folder is where a scan's time goes, so the two usual plans have one each:
+    # objects (a few exact sizes), and names. Every question asked per file costs a scan some percent.
+
+    def _scan_sizes(self, folder: int, entries: Entries, prefix: str, subfolders: list[str]) -> int:
+        masks = self._questions.size_masks
+        files = 0
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                files += 1
+                try:
+                    size = entry.stat(follow_symlinks=False).st_size
+                except OSError as error:
+                    self.tally.skip(prefix + entry.name, _reason(error))
+                    continue
+                if size in masks:
+                    self._look(folder, entry, prefix, masks[size], False)
+            elif entry.is_dir(follow_symlinks=False):
+                subfolders.append(entry.name)
+            else:
+                self._skip_special(entry, prefix)
+        return files
+
+    def _scan_names(self, folder: int, entries: Entries, prefix: str, subfolders: list[str]) -> int:
+        names = self._questions.exact_names
+        files = 0
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                files += 1
+                if entry.name.casefold() in names:
+                    self._look(folder, entry, prefix, 0, True)
+            elif entry.is_dir(follow_symlinks=False):
+                subfolders.append(entry.name)
+            else:
+                self._skip_special(entry, prefix)
+        return files
+
+    def _scan_any(self, folder: int, entries: Entries, prefix: str, subfolders: list[str]) -> int:
         questions = self._questions
         any_mask = questions.any_size_mask
         mask_of = questions.size_masks.get
@@ -90,50 +145,44 @@ class FolderScanner:
         asks_more = questions.asks_more
         needs_size = self._needs_size
         files = 0
-        subfolders = []
-        prefix = path if path.endswith(os.sep) else path + os.sep
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=False):
-                    files += 1
-                    mask = any_mask
-                    size = None
-                    if needs_size:
-                        try:
-                            size = entry.stat(follow_symlinks=False).st_size
-                        except OSError as error:
-                            self.tally.skip(prefix + entry.name, _reason(error))
-                            continue
-                        mask |= mask_of(size, 0)
-                        for low, high, wanted in ranges:
-                            if low <= size <= high:
-                                mask |= wanted
-                    if (names and entry.name.casefold() in names) or (
-                        asks_more and questions.needs_item(entry.name, prefix + entry.name, size)
-                    ):
-                        self._look(folder, entry, prefix, mask, True)
-                    elif mask:
-                        self._look(folder, entry, prefix, mask, False)
-                elif entry.is_dir(follow_symlinks=False):
-                    subfolders.append(entry.name)
-                else:
-                    self._skip_special(entry, prefix)
-        self.tally.files += files
-        return subfolders
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                files += 1
+                mask = any_mask
+                size = None
+                if needs_size:
+                    try:
+                        size = entry.stat(follow_symlinks=False).st_size
+                    except OSError as error:
+                        self.tally.skip(prefix + entry.name, _reason(error))
+                        continue
+                    mask |= mask_of(size, 0)
+                    for low, high, wanted in ranges:
+                        if low <= size <= high:
+                            mask |= wanted
+                if (names and entry.name.casefold() in names) or (
+                    asks_more and questions.needs_item(entry.name, prefix + entry.name, size)
+                ):
+                    self._look(folder, entry, prefix, mask, True)
+                elif mask:
+                    self._look(folder, entry, prefix, mask, False)
+            elif entry.is_dir(follow_symlinks=False):
+                subfolders.append(entry.name)
+            else:
+                self._skip_special(entry, prefix)
+        return files
 
-    def enter(self, parent: int, path: str, name: str) -> int | None:
-        """Open a sub-folder relative to its open parent; None (and a recorded skip) if it is not to be
-        entered.
-        """
+    def enter(self, parent: int, path: str, name: str) -> int:
+        """Open a sub-folder relative to its open parent; -1 and a recorded skip if it is not entered."""
         reason = self._excluded(path)
         if reason is not None:
             self.tally.skip(path, reason)
-            return None
+            return -1
         try:
             return os.open(name, OPEN_FOLDER, dir_fd=parent)
         except OSError as error:
             self.tally.skip(path, _reason(error))
-            return None
+            return -1
 
     # ------------------------------------------------------------------------------------------ one file
 

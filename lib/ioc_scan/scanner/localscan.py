@@ -15,9 +15,9 @@ from .plan import Plan
 from .pool import Settings
 from .progress import Progress
 from .questions import Questions
-from .runner import system_name
 from .scanjob import Judge
 from .scope import Scope
+from .system import system_name
 from .walk import Frame
 
 #: path, share of the walk (0..1), files seen, matches: several times a second

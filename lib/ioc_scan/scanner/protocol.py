@@ -25,10 +25,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Union
 
 from .errors import ScannerError
@@ -121,7 +118,9 @@ def fsync_folder(path: PathLike) -> None:
 def write_bytes_atomic(path: PathLike, content: bytes, durable: bool = True) -> None:
     """Replace a file as a whole, mode 0600: a reader sees the old or the new content, also after a crash."""
     folder, name = os.path.split(str(path))
-    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-" + name + "-", dir=folder)
+    temporary = os.path.join(folder, _temporary_name(name))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -135,6 +134,11 @@ def write_bytes_atomic(path: PathLike, content: bytes, durable: bool = True) -> 
         raise
     if durable:
         fsync_folder(folder)
+
+
+def _temporary_name(name: str) -> str:
+    """A name nobody else uses; hidden, so that no listing of jobs takes it for one."""
+    return f".new-{name}-{os.urandom(6).hex()}"
 
 
 def write_json_atomic(path: PathLike, value: Any, durable: bool = True) -> None:
@@ -172,25 +176,27 @@ def read_control(job_folder: PathLike) -> str | None:
     return word if word in CONTROL_WORDS else None
 
 
-def publish_job(spool: PathLike, job: dict[str, Any], plan: bytes | None) -> Path:
+def publish_job(spool: PathLike, job: dict[str, Any], plan: bytes | None) -> str:
     """Place a job so that the scanner sees all of it or nothing; a job already there is left alone.
 
-    The spool must exist (:func:`.spool.prepare_spool`). Raises ScannerError ``bad_job``, OSError.
+    The folder of the job. The spool must exist (:func:`.spool.prepare_spool`).
+    Raises ScannerError ``bad_job``, OSError.
     """
     validate_job(job)
-    jobs = Path(str(spool)) / JOBS_FOLDER
-    target = jobs / job["job_id"]
-    if target.exists():
+    jobs = os.path.join(str(spool), JOBS_FOLDER)
+    target = os.path.join(jobs, job["job_id"])
+    if os.path.exists(target):
         return target
-    staging = Path(tempfile.mkdtemp(prefix=".new-" + job["job_id"] + "-", dir=str(jobs)))
+    staging = os.path.join(jobs, _temporary_name(job["job_id"]))
+    os.mkdir(staging, 0o700)
     try:
         if plan is not None:
-            write_bytes_atomic(staging / PLAN_FILE, plan)
-        write_json_atomic(staging / JOB_FILE, job)
-        os.rename(str(staging), str(target))
+            write_bytes_atomic(os.path.join(staging, PLAN_FILE), plan)
+        write_json_atomic(os.path.join(staging, JOB_FILE), job)
+        os.rename(staging, target)
     except OSError:
-        shutil.rmtree(str(staging), ignore_errors=True)
-        if not target.exists():  # else: another publisher of the same job was first
+        _remove_tree(staging)
+        if not os.path.exists(target):  # else: another publisher of the same job was first
             raise
     fsync_folder(jobs)
     return target
@@ -200,23 +206,31 @@ def withdraw_job(spool: PathLike, job_id: str) -> bool:
     """Take a job away in one step, so that the scanner stops at its next look. True if there was one."""
     if not is_job_id(job_id):
         raise ScannerError("bad_job", "not a job id")
-    jobs = Path(str(spool)) / JOBS_FOLDER
-    gone = Path(tempfile.mkdtemp(prefix=".gone-", dir=str(jobs)))
+    jobs = os.path.join(str(spool), JOBS_FOLDER)
+    gone = os.path.join(jobs, _temporary_name("gone"))
     try:
-        os.rename(str(jobs / job_id), str(gone / job_id))
+        os.rename(os.path.join(jobs, job_id), gone)
     except FileNotFoundError:
         return False
-    finally:
-        shutil.rmtree(str(gone), ignore_errors=True)
+    _remove_tree(gone)
     fsync_folder(jobs)
     return True
+
+
+def _remove_tree(path: str) -> None:
+    """A job's folder: files only, never deeper."""
+    for name in os.listdir(path):
+        os.unlink(os.path.join(path, name))
+    os.rmdir(path)
 
 
 def write_control(spool: PathLike, job_id: str, word: str) -> None:
     """Tell the scanner ``pause``, ``resume`` or ``cancel``. Raises FileNotFoundError for no such job."""
     if word not in CONTROL_WORDS or not is_job_id(job_id):
         raise ScannerError("bad_control", "control is one of pause, resume, cancel, for a job id")
-    write_bytes_atomic(Path(str(spool)) / JOBS_FOLDER / job_id / CONTROL_FILE, word.encode("ascii") + b"\n")
+    write_bytes_atomic(
+        os.path.join(str(spool), JOBS_FOLDER, job_id, CONTROL_FILE), word.encode("ascii") + b"\n"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- validation

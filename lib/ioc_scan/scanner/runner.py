@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 import time
 
 from .clock import Clock
@@ -34,15 +33,11 @@ from .safefs import as_scanner_error
 from .scanjob import ScanJob
 from .scanrun import ScanRun
 from .spool import Spool
+from .system import system_name
 
 _LOOK_SECONDS = 1.0
 #: Markers of jobs are kept this long after the job's own end, where its times refuse it anyway.
 _MARKER_DAYS = 30
-
-
-def system_name() -> str:
-    """This system as plans name it."""
-    return {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")
 
 
 class Runner:

@@ -18,6 +18,8 @@ Frame = Tuple[str, List[str]]
 #: Folders held open along one branch; a deeper branch opens its upper folders again when it comes back to
 #: them.
 MAX_OPEN_FOLDERS = 200
+#: Folders between two looks at the clock and at the parent's word.
+LOOK_EVERY = 8
 
 
 def open_folder(path: str) -> int:
@@ -39,10 +41,13 @@ def open_folder(path: str) -> int:
 
 
 class _Level:
-    """One open folder of the branch the walk is in."""
+    """One open folder of the branch the walk is in; ``prefix`` is its path with a separator at the end."""
+
+    __slots__ = ("folder", "names", "path", "prefix")
 
     def __init__(self, path: str, names: list[str], folder: int = -1) -> None:
         self.path = path
+        self.prefix = path if path.endswith(os.sep) else path + os.sep
         self.names = names
         self.folder = folder
 
@@ -61,19 +66,28 @@ def walk(
     :class:`StoppedError` comes out of a large file, the folder at hand counts as not yet looked at.
     """
     end = time.monotonic() + seconds
-    levels: list[_Level] = [_Level(path, list(names)) for path, names in frames]
+    levels = [_Level(path, list(names)) for path, names in frames]
+    looks = 0
     try:
-        while levels and not stop():
+        while levels:
             level = levels[-1]
             if not level.names:
                 levels.pop().close()
                 continue
+            looks += 1
+            if (looks % LOOK_EVERY == 0 or scanner.always_look) and (stop() or time.monotonic() > end):
+                break
             if level.folder < 0 and not _reopen(level, scanner):
                 levels.pop()
                 continue
-            _step(scanner, levels)
-            if time.monotonic() > end:
+            try:
+                deeper = _step(scanner, level)
+            except StoppedError:
                 break
+            if deeper is not None:
+                levels.append(deeper)
+                if len(levels) > MAX_OPEN_FOLDERS:
+                    levels[-MAX_OPEN_FOLDERS - 1].close()
         return [(level.path, level.names) for level in levels if level.names]
     finally:
         for level in levels:
@@ -90,19 +104,18 @@ def _reopen(level: _Level, scanner: FolderScanner) -> bool:
         return False
 
 
-def _step(scanner: FolderScanner, levels: list[_Level]) -> None:
-    """Look at the last name of the last level."""
-    level = levels[-1]
+def _step(scanner: FolderScanner, level: _Level) -> _Level | None:
+    """Look at the last name of a level; the level below it, if there is one. Raises StoppedError."""
     name = level.names[-1]
     if name:
-        path = level.path + name if level.path.endswith(os.sep) else level.path + os.sep + name
+        path = level.prefix + name
         folder = scanner.enter(level.folder, path, name)
+        if folder < 0:
+            level.names.pop()
+            return None
     else:
         path = level.path
         folder = os.dup(level.folder)
-    if folder is None:
-        level.names.pop()
-        return
     before = len(scanner.tally.candidates)
     try:
         subfolders = scanner.scan(folder, path)
@@ -110,17 +123,15 @@ def _step(scanner: FolderScanner, levels: list[_Level]) -> None:
         # The name stays in its frame; what was found in the folder so far will be found again.
         del scanner.tally.candidates[before:]
         os.close(folder)
-        return
+        raise
     except OSError as error:
         scanner.tally.skip(path, code_of(error))
         subfolders = []
     level.names.pop()
-    if not subfolders:
-        os.close(folder)
-        return
-    levels.append(_Level(path, subfolders, folder))
-    if len(levels) > MAX_OPEN_FOLDERS:
-        levels[-MAX_OPEN_FOLDERS - 1].close()
+    if subfolders:
+        return _Level(path, subfolders, folder)
+    os.close(folder)
+    return None
 
 
 def split(frames: list[Frame], parts: int) -> tuple[list[Frame], list[Frame]]:

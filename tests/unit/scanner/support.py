@@ -108,7 +108,7 @@ class Device:
         return job
 
     def publish(self, job: dict[str, Any]) -> Path:
-        return publish_job(self.spool, job, self.plan)
+        return Path(publish_job(self.spool, job, self.plan))
 
     def command(self, *arguments: str) -> list[str]:
         return [PYTHON, "-m", "ioc_scan.scanner", "run", "--spool", str(self.spool), *arguments]
