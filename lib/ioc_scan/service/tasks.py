@@ -37,6 +37,10 @@ _MESSAGES = {
     "no_policy": "No threat response policy fits: recorded, nothing runs.",
     "known_good": "The object is on the known-good list: recorded, nothing runs.",
 }
+_REASONS = {
+    "task": "A policy fits, and there are objects a response may act on.",
+    "hunt_only": "A policy fits; what was found may be looked for, but nothing may be acted on.",
+}
 
 
 def generate_ioc(context: Context, detection_id: str) -> dict[str, Any]:
@@ -142,9 +146,8 @@ def _create(
                 task_id=task_id,
                 data={"detections": task["detections_count"] + 1},
             )
-        tx.detections.decide(
-            detection_id, decision, policy_name=policy["name"], task_id=task_id, reason=decision
-        )
+        why = _REASONS[decision]
+        tx.detections.decide(detection_id, decision, policy_name=policy["name"], task_id=task_id, reason=why)
         tx.events.add(
             EventType.DETECTION_DECIDED,
             detection_id=detection_id,
