@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint venv clean
+.PHONY: demo test soak lint venv clean
 
 venv: $(STAMP)
 
@@ -28,6 +28,10 @@ demo: $(VENV)/.runtime
 
 test: $(STAMP)
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+# The sensor against 10,000 simulated reports and 100 deaths; the bounded form is part of `make test`.
+soak: $(STAMP)
+	IOC_SCAN_SOAK=1 $(PY) -m pytest tests/unit/detection/test_simulation.py $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

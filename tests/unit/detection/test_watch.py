@@ -47,6 +47,9 @@ class Lab:
             raise content
         return normalize(content, report_id=report_id)
 
+    def fetch_degraded(self, report_id: str) -> dict[str, Any] | None:
+        return None
+
     def health(self) -> SourceHealth:
         return SourceHealth(True)
 
@@ -271,3 +274,46 @@ def test_payloads_that_stackstorm_would_drop_are_caught(change: dict[str, Any]) 
     TRIGGERS.check(DETECTION, payload)
     with pytest.raises(InputError, match="payload_invalid"):
         TRIGGERS.check(DETECTION, {**payload, **change})
+
+
+def test_a_download_that_always_breaks_off_does_not_block_the_rest(lab: Lab) -> None:
+    bench = started(lab)
+    lab.put("1", SourceUnavailable("source_unreachable", "broke off", blames_report=True))
+    lab.put("2", report())
+    assert bench.look() == []
+    assert bench.look(60) == ["2"]
+    for _ in range(MAX_TRIES + 2):
+        bench.look(3600)
+    assert [payload["report_id"] for trigger, payload, _ in bench.sent if trigger == FAILED] == ["1"]
+    assert lab.fetched.count("1") == MAX_TRIES
+
+
+def test_a_lost_report_falls_back_to_its_list_entry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {**normalize(report(), report_id="1"), "degraded": True}
+    monkeypatch.setattr(Lab, "fetch_degraded", lambda self, report_id: entry)
+    bench = started(lab)
+    lab.put("1", InputError("report_html", "x"))
+    for _ in range(MAX_TRIES):
+        bench.look(3600)
+    assert [(trigger, payload["degraded"]) for trigger, payload, _ in bench.sent] == [(DETECTION, True)]
+
+
+def test_a_slow_look_ends_so_that_others_get_their_turn(lab: Lab) -> None:
+    bench = started(lab)
+    for number in range(10):
+        lab.put(str(number), report())
+    fetch = lab.fetch
+
+    def slow(report_id: str) -> dict[str, Any]:
+        bench.now += timedelta(seconds=20)
+        return fetch(report_id)
+
+    lab.fetch = slow  # type: ignore[method-assign]
+    assert bench.look() == ["0", "1"] and bench.look() == ["2", "3"]
+
+
+def test_a_source_may_ask_for_longer_pauses(lab: Lab) -> None:
+    bench = started(lab, pause=timedelta(seconds=60))
+    assert bench.look() == []
+    lab.put("1", report())
+    assert bench.look(50) == [] and bench.look(11) == ["1"]
