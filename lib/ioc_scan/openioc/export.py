@@ -29,7 +29,7 @@ CHECKSUMS = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Export:
-    """``files``: name -> bytes, the manifest among them; ``archive``: all as a zip, ``digest`` its SHA-256."""
+    """``files``: name -> bytes, the manifest too; ``archive``: all as a zip, ``digest`` its SHA-256."""
 
     files: Mapping[str, bytes]
     archive: bytes
