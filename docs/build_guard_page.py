@@ -1,0 +1,101 @@
+"""Writes docs/guard.md from the code and from real reports: ``python docs/build_guard_page.py FOLDER > docs/guard.md``.
+
+FOLDER holds CAPE reports, plain or gzip; those of mandiant/capa-testfiles (Apache-2.0) make the page as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from ioc_scan.detection.guard import Triage, classify  # noqa: E402
+from ioc_scan.detection.guard_reasons import REASONS, TIERS  # noqa: E402
+from ioc_scan.detection.normalize import normalize_report  # noqa: E402
+from ioc_scan.text import printable  # noqa: E402
+
+HEAD = """\
+# The guard: what may be touched
+
+Made by `python docs/build_guard_page.py FOLDER > docs/guard.md`; change the code, not this page.
+
+A sandbox report names hundreds of files, addresses and keys. Most of them are harmless: copies of Windows
+programs, updaters that ran at the same time, the victim's own documents. The guard puts every indicator into
+exactly one tier and says why.
+
+* **Actionable**: whole objects, known by SHA-256. Only these can lead to a response, and each device judges
+  again before it acts.
+* **Hunt**: looked for and reported, never acted on.
+* **Suppressed**: neither, with the reason.
+
+When in doubt, the lower tier. `python -m ioc_scan triage REPORT` shows a report this way; add `--all` to see
+every suppressed indicator.
+
+## Real reports
+
+Default settings, source trusted for its target.
+"""
+
+SETTINGS = """
+## What you can set
+
+| setting (section `guard`) | effect |
+|---|---|
+| `threshold_score` | the score from which a verdict counts, 0 to 100; CAPE's 7.0 is 70 |
+| `strict` | nothing is actionable unless the score and a family name agree |
+| `hunt` | `false` leaves the second tier out |
+| `known_good_file` | SHA-256, one a line: such a target is only hunted, with the alert `known_good_conflict` |
+| `allowed_domains_file`, `denied_domains_file` | names never hunted; names always hunted (they win) |
+| `allowed_paths_file` | beginnings of paths below which files are not hunted |
+| `owners_file` | your own publishers: what carries a certificate in their name is never acted on |
+| `sandbox_networks` | networks of the sandbox itself |
+| `warning_lists` | also leave out names on chosen MISP warning lists; cloud, VPN and dynamic-DNS lists only annotate |
+
+A source's `trust` sets how far its word goes: `hunt` (report only), `target` (its target may become
+actionable), `artefacts` (what it marks malicious itself, too).
+"""
+
+
+def main(folder: Path) -> None:
+    print(HEAD)
+    print("| report | verdict | target | actionable | hunt | suppressed |")
+    print("|---|---|---|---|---|---|")
+    for path in sorted(folder.glob("*.json*")):
+        detection = normalize_report(path, instance="lab")
+        print(row(path.name, detection, classify(detection)))
+    print("\n## Every reason\n\n| tier | reason | meaning |\n|---|---|---|")
+    for tier in TIERS:
+        for code, (of_tier, words) in REASONS.items():
+            if of_tier == tier:
+                print(f"| {tier} | `{code}` | {words} |")
+    print(SETTINGS, end="")
+
+
+def row(name: str, detection: dict[str, Any], triage: Triage) -> str:
+    verdict = triage.verdict
+    families = f", {', '.join(verdict['families'])}" if verdict.get("families") else ""
+    kind = detection["target"].get("file_type", "").split(",")[0]
+    said = f"{verdict['result']} {verdict.get('score', 0):g}{families}"
+    cells = [
+        f"`{name[:8]}`",
+        said,
+        kind,
+        *(tier(entries) for entries in (triage.actionable, triage.hunt, triage.suppressed)),
+    ]
+    return "| " + " | ".join(printable(cell, 400).replace("|", "\\|") for cell in cells) + " |"
+
+
+def tier(entries: list[dict[str, Any]]) -> str:
+    """``total: count reason, count reason``."""
+    counts = Counter(entry["reason"].partition(":")[0] for entry in entries)
+    parts = ", ".join(
+        f"{count} {code}" for code, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+    return f"**{len(entries)}**: {parts}" if entries else "0"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
