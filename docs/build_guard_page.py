@@ -12,10 +12,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from ioc_scan.detection.guard import Triage, classify  # noqa: E402
-from ioc_scan.detection.guard_reasons import REASONS, TIERS  # noqa: E402
-from ioc_scan.detection.normalize import normalize_report  # noqa: E402
-from ioc_scan.text import printable  # noqa: E402
+from ioc_scan.detection.guard import Triage, classify
+from ioc_scan.detection.guard_reasons import REASONS, TIERS
+from ioc_scan.detection.normalize import normalize_report
+from ioc_scan.text import printable
 
 HEAD = """\
 # The guard: what may be touched
