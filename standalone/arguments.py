@@ -29,18 +29,21 @@ def read_parameters(action: Action, arguments: Sequence[str]) -> dict[str, Any]:
                 continue
             kind = (action.parameters.get(name) or {}).get("type")
             value = _CASTS[kind](text) if kind in _CASTS else text
-        except (OSError, ValueError, SyntaxError) as error:
+            given[name] = given[name] + value if kind == "array" and name in given else value
+        except (OSError, ValueError, TypeError, SyntaxError) as error:
             raise InputError(
                 "argument_invalid",
                 f"{name}: {error}",
                 f"{name} is of type {(action.parameters.get(name.lstrip('@')) or {}).get('type')}.",
             ) from error
-        given[name] = given[name] + value if kind == "array" and name in given else value
     return given
 
 
-def _array(text: str) -> list[Any]:
-    """JSON, or values between commas; a lone number is a list of one."""
+def _array(text: str) -> Any:
+    """JSON, or values between commas; a lone whole number is a list of one.
+
+    An object or text in JSON passes: the action's schema refuses it.
+    """
     try:
         return [int(text)]
     except ValueError:
@@ -49,7 +52,9 @@ def _array(text: str) -> list[Any]:
         value = json.loads(text)
     except ValueError:
         return [part.strip() for part in text.split(",")]
-    return value if isinstance(value, list) else [value]
+    if not isinstance(value, (list, dict, str)):
+        raise ValueError(f"{text} is no array")
+    return value
 
 
 def _object(text: str) -> Any:

@@ -78,30 +78,29 @@ def resolve_config(
             ) from error
 
     config: dict[str, Any] = rendered(copy.deepcopy(values), "")
-    return _fill(config, pack.config_schema)
+    filled: dict[str, Any] = _fill(config, pack.config_schema)
+    return filled
 
 
-def _fill(config: Any, properties: dict[str, Any]) -> Any:
-    for name, schema in properties.items():
+def _fill(config: Any, schemas: dict[Any, Any]) -> Any:
+    """Defaults into a mapping (schemas by key) or a list (schemas by index), in place, at every depth."""
+    for name, schema in schemas.items():
         if not isinstance(schema, dict):
             continue
-        if "default" in schema and name not in config:
+        is_list = isinstance(config, list)
+        if "default" in schema and not is_list and name not in config:
             config[name] = copy.deepcopy(schema["default"])
-        kind, value = schema.get("type"), config.get(name)
+        kind, value = schema.get("type"), config[name] if is_list else config.get(name)
         if kind == "object" and (schema.get("properties") or schema.get("additionalProperties")):
-            config[name] = _fill_object(value or {}, schema)
-        elif kind == "array" and schema.get("items"):
-            items = schema["items"] if isinstance(schema["items"], dict) else {}
-            config[name] = [
-                _fill_object(item, items) if isinstance(item, dict) else item for item in value or []
-            ]
+            config[name] = _fill(value or {}, _schemas_of(schema, value or {}))
+        elif kind == "array" and isinstance(schema.get("items"), dict) and schema["items"]:
+            config[name] = _fill(value or [], dict.fromkeys(range(len(value or [])), schema["items"]))
     return config
 
 
-def _fill_object(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    properties = dict(schema.get("properties") or {})
+def _schemas_of(schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    schemas = dict(schema.get("properties") or {})
     extra = schema.get("additionalProperties")
     if isinstance(extra, dict):
-        properties.update({name: extra for name in value if name not in properties})
-    filled: dict[str, Any] = _fill(value, properties)
-    return filled
+        schemas.update({name: extra for name in value if name not in schemas})
+    return schemas

@@ -74,31 +74,30 @@ def final_parameters(
 def _resolve(
     given: dict[str, Any], schemas: dict[str, Any], context: dict[str, Any], *, render_given: bool
 ) -> dict[str, Any]:
-    """All values by name, each template rendered after those it names."""
+    """All values by name, each template rendered after those it names.
+
+    A quirk is StackStorm's: a given template counts as no value, so a default that is a template itself
+    takes its place (and what both name must be there).
+    """
     values, found_templates = dict(context), dict[str, Any]()
     needs: dict[str, set[str]] = {}
 
     def add(name: str, value: Any, may_render: bool) -> None:
-        values.pop(name, None)
-        found_templates.pop(name, None)
-        needs.pop(name, None)
         names = _names_in(value) if may_render else None
         if names is None:
             values[name] = value
         else:
             found_templates[name] = value
-            needs[name] = names
+            needs.setdefault(name, set()).update(names)
 
     for name, value in given.items():
         add(name, value, render_given)
     for name, schema in schemas.items():
-        absent = name not in found_templates and values.get(name) is None
-        if absent or schema.get("immutable"):
+        if values.get(name) is None or schema.get("immutable"):
             add(name, schema.get("default"), True)
-    for name in found_templates:
-        for needed in needs[name]:
-            if needed not in values and needed not in found_templates:
-                raise InputError("parameter_unknown_name", f'Dependency unsatisfied in variable "{needed}"')
+    for needed in set().union(*needs.values()):
+        if needed not in values and needed not in found_templates:
+            raise InputError("parameter_unknown_name", f'Dependency unsatisfied in variable "{needed}"')
     try:
         order = list(graphlib.TopologicalSorter(needs).static_order())
     except graphlib.CycleError as error:
@@ -137,7 +136,7 @@ def _cast(name: str, value: Any, schema: dict[str, Any] | None) -> Any:
     kind = (schema or {}).get("type")
     if value is None or not isinstance(kind, str):
         return value
-    if value == templates.NONE_MARK:
+    if value == templates.NONE_MARK and kind not in ("integer", "number"):
         return None
     try:
         if kind in ("array", "object") and isinstance(value, str):

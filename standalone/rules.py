@@ -7,15 +7,15 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
-from ioc_scan.clock import from_iso
+from dateutil import parser  # type: ignore[import-untyped]
 
 from standalone import templates
 
 _path_lock = threading.Lock()  # the JSONPath parser is not safe for threads
-_WHOLE_VARIABLE = re.compile(r"([^{]*\{\{)([^}]+)(\}\}[^}]*)")
+_EXPRESSION = re.compile(r"({{)\s*(.*)\s*(}})")
 
 
 def _on_text(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -90,7 +90,7 @@ def matches(
         value = found[0].value if found else None
         operator = str(criterion["type"]).lower()
         if operator in TIME_OPERATORS:
-            age_seconds = (now - from_iso(str(value))).total_seconds()
+            age_seconds = (now - _moment(value)).total_seconds()
             if (age_seconds < float(pattern)) != operator.endswith("lt"):
                 return False
         elif not OPERATORS[SHORT_NAMES.get(operator, operator)](value, pattern):
@@ -98,14 +98,22 @@ def matches(
     return True
 
 
+def _moment(value: Any) -> datetime:
+    parsed: datetime = parser.parse(str(value))
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+
 def _pattern(pattern: Any, context: dict[str, Any]) -> Any:
-    """A pattern may be a template; one that is a lone variable keeps that variable's type."""
+    """A pattern may be a template; one that is a lone variable keeps that variable's type.
+
+    A datastore value cannot be such a pattern: it raises TypeError, in StackStorm too.
+    """
     if not isinstance(pattern, str) or not templates.is_expression(pattern):
         return pattern
-    if _WHOLE_VARIABLE.search(pattern):
+    if _EXPRESSION.search(pattern):
         try:
-            typed = _WHOLE_VARIABLE.sub(r"\1\2 | to_complex\3", pattern)
+            typed = _EXPRESSION.sub(r"\1\2 | to_complex\3", pattern)
             return json.loads(templates.render(typed, context))
-        except (ValueError, TypeError):
+        except ValueError:  # not JSON as a whole: text
             pass
     return templates.render(pattern, context)

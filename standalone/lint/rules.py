@@ -11,6 +11,7 @@ from standalone import rules as engine_rules
 from standalone import timers
 from standalone.lint.model import Finding, LintPack, YamlFile
 from standalone.lint.schemas import CONTEXT_NAMES, template_problem
+from standalone.templates import is_expression
 
 _KEYS = frozenset(
     ("id", "ref", "uid", "name", "pack", "description", "type", "trigger", "criteria", "action", "enabled")
@@ -102,6 +103,11 @@ def _criteria(file: YamlFile, schema: dict[str, Any]) -> Iterator[Finding]:
             yield file.finding("rule_field_unknown", f"{key} is not in the payload", todo, *where)
             continue
         declared = properties.get(name) or {}
+        if "st2kv" in str(criterion["pattern"]):
+            todo = "Such a pattern never matches in StackStorm 3.9: compare in the action."
+            yield file.finding(
+                "rule_pattern_st2kv", f"{key} is compared with a datastore value", todo, *where
+            )
         if criterion["type"] in _RAISING and properties and not declared.get("required"):
             todo = "It raises where the field is missing: make it required in the payload."
             yield file.finding("rule_operator_raises", f"{criterion['type']} on optional {key}", todo, *where)
@@ -139,6 +145,11 @@ def _action(pack: LintPack, file: YamlFile) -> Iterator[Finding]:
             yield file.finding(
                 "rule_parameter_missing", what, "No execution would start.", "action", "parameters"
             )
+        passed, default = given.get(name), schema.get("default")
+        if is_expression(default) and is_expression(passed) and not schema.get("immutable"):
+            what = f"the default of {name} is a template too"
+            todo = "StackStorm takes the default then: give the parameter another default."
+            yield file.finding("rule_default_wins", what, todo, "action", "parameters", name)
         if schema.get("immutable") and name in given:
             what = f"{name} of {ref} is immutable"
             yield file.finding("rule_parameter_unknown", what, "Leave it out.", "action", "parameters", name)

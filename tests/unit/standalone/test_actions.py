@@ -48,6 +48,7 @@ def test_an_immutable_parameter_names_who_asked(engine, user, api_user, account)
         ({"text": "a", "kind": "three"}, "is not one of"),
         ({"text": "a", "other": 1}, "Additional properties are not allowed"),
         ({"text": "a", "number": "many"}, "is no integer"),
+        ({"text": "a", "number": "{{ flag | use_none }}"}, "is no integer"),
         ({"text": 5}, "must either be a string or None"),
         ({"text": "a", "words": "[1"}, "is no array"),
         ({"text": "a", "account": "root"}, "immutable"),
@@ -77,6 +78,18 @@ def test_parameters_are_cast_and_rendered_as_stackstorm_does(engine):
     assert answer["text"] == "stored 7 hello"
     assert (answer["number"], answer["flag"], answer["words"]) == (7, True, ["a"])
     assert answer["data"] == {"n": "7", "s": "x7"}
+
+
+def test_a_default_that_is_a_template_replaces_a_template_that_is_given(make_engine, tmp_path):
+    """StackStorm takes a given template for no value."""
+    pack = _copy(tmp_path)
+    path = pack / "actions" / "echo.yaml"
+    path.write_text(path.read_text().replace("default: one", 'default: "{{ text }}"'))
+    engine = make_engine(pack=pack)
+    given = {"text": "two", "kind": "{{ number }}"}
+    assert engine.run_action("small_pack.echo", given)["result"]["result"]["kind"] == "two"
+    given = {"text": "two", "kind": "one"}
+    assert engine.run_action("small_pack.echo", given)["result"]["result"]["kind"] == "one"
 
 
 def test_none_means_the_default_and_the_none_mark_means_none(engine):

@@ -10,6 +10,7 @@ import pytest
 from ioc_scan.errors import InputError, NotFoundError
 
 from standalone import rules
+from standalone.templates import key_value_context
 from tests.unit.standalone.conftest import PACK
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -52,6 +53,14 @@ def _matches(kind, value, pattern):
 )
 def test_operators(kind, value, pattern, holds):
     assert _matches(kind, value, pattern) is holds
+
+
+def test_a_datastore_value_is_no_pattern():
+    """In StackStorm it cannot be written as JSON, and the rule does not match."""
+    context = {"trigger": {"x": "a"}, "st2kv": key_value_context({"k": "a"}.get, "ann")}
+    rule = {"criteria": {"trigger.x": {"type": "eq", "pattern": "{{ st2kv.system.k }}"}}}
+    with pytest.raises(TypeError):
+        rules.matches(rule, {"x": "a"}, context, NOW)
 
 
 def test_operators_that_raise_on_a_missing_field_are_logged_and_do_not_match(engine, logged):
