@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -36,11 +37,31 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: PostgresServer) -> str:
-    """A database with the tables in place, to be copied: quicker than migrating for each test."""
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store's file with the tables in place, to be copied: quicker than migrating for each test."""
+    folder = tmp_path_factory.mktemp("template")
+    Store.open(f"sqlite:///{folder}/template.db", allow_temporary=True).close()
+    return folder / "template.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_server: PostgresServer) -> str:
+    """A database with the tables in place, emptied before each test."""
     name = postgres_server.new_database()
     Store.open(postgres_server.url(name)).close()
     return name
+
+
+#: Replica: the triggers that keep events append-only, and foreign keys, look away.
+EMPTY_ALL_TABLES = """
+DO $$ DECLARE name text; used boolean; BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I)', name) INTO used;
+        IF used THEN EXECUTE format('DELETE FROM %I', name); END IF;
+    END LOOP;
+END $$
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -63,15 +84,18 @@ def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The url of a store to be opened; processes of a test may share it."""
+def url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The url of an empty store with its tables; processes of a test may share it."""
     if database == "sqlite":
-        yield request.getfixturevalue("empty_url")
-        return
+        empty: str = request.getfixturevalue("empty_url")
+        path = Path(empty.removeprefix("sqlite:///"))
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        path.chmod(0o600)
+        return empty
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.new_database(request.getfixturevalue("postgres_template"))
-    yield server.url(name)
-    server.drop_database(name)
+    name: str = request.getfixturevalue("postgres_database")
+    server.execute(EMPTY_ALL_TABLES, name)
+    return server.url(name)
 
 
 @pytest.fixture

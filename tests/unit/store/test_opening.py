@@ -35,10 +35,10 @@ def refused(url: str, **options: object) -> StoreError:
     return caught.value
 
 
-def test_a_store_opens_twice_and_keeps_what_was_written(url: str, clock: Clock) -> None:
-    with Store.open(url, clock=clock, allow_temporary=True) as store, store.transaction() as tx:
+def test_a_store_opens_twice_and_keeps_what_was_written(empty_url: str, clock: Clock) -> None:
+    with Store.open(empty_url, clock=clock, allow_temporary=True) as store, store.transaction() as tx:
         tx.flags.set("greeting", {"text": "hello"}, now=clock())
-    with Store.open(url, clock=clock, allow_temporary=True) as store, store.reading() as tx:
+    with Store.open(empty_url, clock=clock, allow_temporary=True) as store, store.reading() as tx:
         assert tx.flags.get("greeting") == {"text": "hello"}
         assert store.describe()["schema"] == schema.SCHEMA_REVISION
 
@@ -185,10 +185,10 @@ def test_a_relative_path_is_refused() -> None:
     assert refused("sqlite:///data/x.db").code == "store_path_relative"
 
 
-def test_a_store_from_a_newer_version_is_refused_and_unchanged(url: str, database: str, clock: Clock) -> None:
-    with Store.open(url, clock=clock, allow_temporary=True) as store, store.transaction() as tx:
+def test_a_store_from_a_newer_version_is_refused_and_unchanged(empty_url: str, clock: Clock) -> None:
+    with Store.open(empty_url, clock=clock, allow_temporary=True) as store, store.transaction() as tx:
         tx.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    error = refused(url)
+    error = refused(empty_url)
     assert error.code == "store_newer" and "9999" in error.message
 
 
