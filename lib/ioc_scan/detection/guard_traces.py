@@ -119,10 +119,8 @@ def _judge_url(indicator: Indicator, case: Case) -> Judgement:
         return say("unknown_role")
     address = clean_address(host)
     configured = indicator["role"] in ("config", "target")
-    if address:
-        refused = _refuse_address(address[1], case)
-    else:
-        refused = _listed(clean_domain(host) or "", case, configured)
+    listed = None if address else _listed(clean_domain(host) or "", case, configured)
+    refused = _refuse_address(address[1], case) if address else listed
     if refused:
         return refused
     if indicator["role"] == "target":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from ioc_scan.detection.guard_reasons import REASONS
+
 from tests.fixtures.shared import REPOSITORY, shared_data
 
 PAGE = REPOSITORY / "docs" / "guard.md"

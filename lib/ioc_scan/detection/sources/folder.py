@@ -1,8 +1,8 @@
 """A watched folder of report files.
 
 Files may come in any order and with any time stamps: what counts is when they arrived (the later of change
-and modification time), and the digest of their content is their id. Links, hidden files, parts and files
-still being written are left alone.
+and modification time), and the digest of their content is their id, in an archive as outside one. Links, hidden
+files, parts and files still being written are left alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from ioc_scan.detection import ids
 from ioc_scan.detection.normalize import normalize_report
 from ioc_scan.detection.reading import DEFAULT_MAX_BYTES
+from ioc_scan.detection.sources import archives
 from ioc_scan.detection.sources.base import Cursor, Row, SourceHealth, SourceUnavailable
 from ioc_scan.errors import ConfigError, InputError, SourceError
 from ioc_scan.text import printable
@@ -27,6 +28,8 @@ IGNORED_SUFFIXES = (".part", ".tmp", ".crdownload", ".swp", "~")
 MAX_FILES = 20_000
 #: A file is complete once it was left alone for this long.
 SETTLE_SECONDS = 2.0
+#: In place of a name inside: the archive as a whole is refused. No entry can be called so.
+_REFUSED = "/"
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -56,7 +59,7 @@ class FolderSource:
         self._product = product
         self._look_back = timedelta(hours=look_back_hours)
         self._max_report_bytes = max_report_bytes
-        self._ids: dict[tuple[str, tuple[int, int, int, int]], str] = {}
+        self._known: dict[tuple[str, tuple[int, int, int, int]], dict[str, str | None]] = {}
 
     @classmethod
     def from_config(cls, entry: dict[str, Any]) -> FolderSource:
@@ -86,18 +89,16 @@ class FolderSource:
             for entry in sorted(entries, key=lambda entry: (entry.arrived, entry.name)):
                 if now.timestamp() - entry.modified < SETTLE_SECONDS and entry.modified <= now.timestamp():
                     continue
-                report_id = self._report_id(folder, entry)
-                if report_id:
-                    rows.append(self._row(report_id, entry))
+                rows += [self._row(report_id, entry) for report_id in self._contents(folder, entry)]
         return rows, {"listed_at": int(now.timestamp())}
 
     def fetch(self, report_id: str) -> dict[str, Any]:
         """Find the file by its digest, newest first, and normalize it."""
         with _Folder(self._path) as folder:
             for entry in sorted(folder.entries(), key=lambda entry: -entry.arrived):
-                if self._report_id(folder, entry) == report_id:
-                    with folder.open(entry.name) as stream:
-                        return self._normalize(stream, report_id)
+                contents = self._contents(folder, entry)
+                if report_id in contents:
+                    return self._read(folder, entry, report_id, contents[report_id])
         raise SourceError(
             "report_gone",
             f"source {self.name}: no file of the folder has the content {printable(report_id, 64)} now",
@@ -117,15 +118,29 @@ class FolderSource:
             return SourceHealth(False, (str(error),))
         return SourceHealth(not problems, tuple(problems))
 
+    def _read(self, folder: _Folder, entry: _Entry, report_id: str, member: str | None) -> dict[str, Any]:
+        with folder.open(entry.name) as stream:
+            if member is None:
+                return self._normalize(stream, report_id)
+            if member == _REFUSED:
+                archives.digests(
+                    stream, entry.size, self._max_report_bytes
+                )  # says again what is wrong with it
+            with archives.opened(stream, entry.size) as entries:
+                for packed in entries:
+                    if packed.name == member:
+                        with packed.open() as content:
+                            return self._normalize(content, report_id)
+        raise SourceError("report_gone", f"source {self.name}: the archive holds this report no longer")
+
     def _normalize(self, stream: BinaryIO, report_id: str) -> dict[str, Any]:
-        detection = normalize_report(
+        return normalize_report(
             stream,
             product=self._product,
             instance=self.name,
             report_id=report_id,
             max_bytes=self._max_report_bytes,
         )
-        return detection
 
     def _row(self, report_id: str, entry: _Entry) -> Row:
         return Row(
@@ -134,18 +149,37 @@ class FolderSource:
             reported_at=datetime.fromtimestamp(int(entry.arrived), timezone.utc),
         )
 
-    def _report_id(self, folder: _Folder, entry: _Entry) -> str | None:
-        """Digest of the content; for a file over the limit, of name and stamp: its fetch is refused."""
+    def _contents(self, folder: _Folder, entry: _Entry) -> dict[str, str | None]:
+        """Report ids in a file, with the name inside an archive, or None where the file is the report."""
         key = (entry.name, entry.stamp)
-        if key not in self._ids:
-            if len(self._ids) > 2 * MAX_FILES:
-                self._ids.clear()
+        if key not in self._known:
+            if len(self._known) > 2 * MAX_FILES:
+                self._known.clear()
             try:
-                self._ids[key] = folder.digest(entry, self._max_report_bytes)
+                self._known[key] = self._look_into(folder, entry)
             except (OSError, InputError):
                 # vanished or exchanged since it was listed: the next look sees it as it is then
-                return None
-        return self._ids[key]
+                return {}
+        return self._known[key]
+
+    def _look_into(self, folder: _Folder, entry: _Entry) -> dict[str, str | None]:
+        if entry.size > self._max_report_bytes:
+            # not worth reading: its fetch is refused, and that is reported
+            return {ids.digest_part(f"{entry.name}\0{entry.stamp}".encode("utf-8", "surrogateescape")): None}
+        with folder.open(entry.name) as stream:
+            packed = archives.is_archive(stream)
+            digest = hashlib.sha256()
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+            own_id = ids.digest_name(digest.hexdigest())
+            if not packed:
+                return {own_id: None}
+            stream.seek(0)
+            try:
+                found = archives.digests(stream, entry.size, self._max_report_bytes)
+            except InputError:
+                return {own_id: _REFUSED}
+        return {ids.digest_name(digest_): name for digest_, name in found}
 
 
 class _Folder:
@@ -219,15 +253,6 @@ class _Folder:
             os.close(descriptor)
             raise InputError("report_unreadable", f"{printable(name, 100)} is not a regular file")
         return os.fdopen(descriptor, "rb")
-
-    def digest(self, entry: _Entry, max_bytes: int) -> str:
-        if entry.size > max_bytes:
-            return ids.digest_part(f"{entry.name}\0{entry.stamp}".encode("utf-8", "surrogateescape"))
-        sha256 = hashlib.sha256()
-        with self.open(entry.name) as stream:
-            while chunk := stream.read(1 << 20):
-                sha256.update(chunk)
-        return ids.digest_name(sha256.hexdigest())
 
     def _problem(self, text: str) -> None:
         if len(self.problems) < 20:
