@@ -311,7 +311,7 @@ def test_mounted_disks(tmp_path: Path, kind: str) -> None:
     (tmp_path / "copy").chmod(0o700)
     script = (
         "set -e\n" + prepare + "\n"
-        f"{' '.join(device.command('--once'))} > {tmp_path}/out 2>&1; echo $? > {tmp_path}/code\n"
+        f"{' '.join(device.command('--once'))} > {tmp_path}/out 2>&1 || echo $? >> {tmp_path}/out\n"
         f"cp -a {tmp_path}/spool {tmp_path}/after\nls {tmp_path}/tree > {tmp_path}/listing\n"
     )
     done = subprocess.run(
@@ -330,5 +330,6 @@ def test_mounted_disks(tmp_path: Path, kind: str) -> None:
         # Nothing can be written down, so nothing is claimed: no "done" anywhere.
         status = tmp_path / "after/jobs/s/status.json"
         assert not status.exists() or '"done"' not in status.read_text()
+        assert not output or output.startswith("error: disk_full: ")
     else:
         assert sha256(EVIL) in (tmp_path / "after/jobs/s/results.jsonl").read_text()

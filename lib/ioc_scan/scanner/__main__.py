@@ -130,7 +130,9 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: os_error: {error}", file=sys.stderr)
+        from .safefs import code_of
+
+        print(f"error: {code_of(error)}: {error}", file=sys.stderr)
         return 2
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from .evaluate import path_fields
+from .linux_processes import group_name, user_name
 from .names import encode_path, printable
 from .protocol import to_iso
 
@@ -25,6 +28,8 @@ class Candidate(NamedTuple):
     accessed: float
     changed: float
     uid: int
+    gid: int
+    mode: int
     digests: dict[int, str]  #: bit of the algorithm -> lower hex
 
 
@@ -37,14 +42,7 @@ def _time(seconds: float) -> str | None:
 
 def file_item(path: str, size: int | None, modified: float | None = None) -> dict[str, Any]:
     """What is known of a file before it is opened. Times that are not asked for may be left out."""
-    folder, _, name = path.rpartition(os.sep)
-    stem, dot, extension = name.rpartition(".")
-    item: dict[str, Any] = {
-        "FileName": name,
-        "FullPath": path,
-        "FilePath": folder or os.sep,
-        "FileExtension": extension if dot and stem else "",
-    }
+    item: dict[str, Any] = dict(path_fields(path.rpartition(os.sep)[2], path, os.name == "nt"))
     if size is not None:
         item["SizeInBytes"] = size
     if modified is not None:
@@ -57,6 +55,13 @@ def candidate_item(candidate: Candidate) -> dict[str, Any]:
     item = file_item(candidate.path, candidate.size, candidate.modified)
     item["Accessed"] = _time(candidate.accessed)
     item["Changed"] = _time(candidate.changed)
+    item["INode"] = candidate.inode
+    if os.name == "posix":
+        item["Permissions"] = stat.S_IMODE(candidate.mode)
+        item["SecurityID"] = str(candidate.uid)
+        item["GroupID"] = str(candidate.gid)
+        item["Username"] = user_name(candidate.uid)
+        item["Group"] = group_name(candidate.gid)
     for bit, digest in candidate.digests.items():
         item[HASH_FIELDS[bit]] = digest
     return item

@@ -293,5 +293,7 @@ def _candidate(path: str, info: os.stat_result, size: int, mask: int, digests: l
         info.st_atime,
         info.st_ctime,
         info.st_uid,
+        info.st_gid,
+        info.st_mode,
         {bit: next(values).hex() for bit, _ in _ALGORITHMS if mask & bit},
     )

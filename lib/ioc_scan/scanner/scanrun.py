@@ -99,7 +99,7 @@ class ScanRun:
             self._scope.excluded, self._settings.get("max_hash_bytes"), cpu_percent, polite=True
         )
         workers = 1 if cpu_percent < 100 else threads
-        collect_documents(self._jobs)
+        collect_documents(self._jobs, folder_tree=self._spool.root not in (None, os.sep))
         left: list[Frame] = []
         if questions.about_files:
             left = scan_files(

@@ -8,6 +8,14 @@ import sys
 from fnmatch import translate
 from typing import Any, Callable
 
+from .mounts import (
+    KERNEL_FILE_SYSTEMS,
+    LAYER_FILE_SYSTEMS,
+    NETWORK_FILE_SYSTEMS,
+    TMP_FOLDERS,
+    mounts,
+    private_tmp,
+)
 from .names import shown_path
 from .walk import Frame
 
@@ -31,101 +39,11 @@ _CRITICAL_MACOS = (
 _SYSTEM_LINUX = ("/bin", "/boot", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var")
 _SYSTEM_MACOS = ("/System", "/bin", "/sbin", "/usr", "/private/var")
 
-_NETWORK = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "9p",
-        "afs",
-        "ceph",
-        "glusterfs",
-        "fuse.glusterfs",
-        "fuse.sshfs",
-        "fuse.rclone",
-        "fuse.s3fs",
-        "davfs",
-        "fuse.davfs",
-        "lustre",
-        "gpfs",
-        "ocfs2",
-        "gfs2",
-        "orangefs",
-        "beegfs",
-        "coda",
-        "ncpfs",
-        "afpfs",
-        "webdav",
-        "virtiofs",
-    ]
-)
-#: Not files: views of the kernel.
-_KERNEL = frozenset(
-    [
-        "proc",
-        "sysfs",
-        "cgroup",
-        "cgroup2",
-        "devpts",
-        "securityfs",
-        "debugfs",
-        "tracefs",
-        "configfs",
-        "pstore",
-        "bpf",
-        "mqueue",
-        "hugetlbfs",
-        "autofs",
-        "binfmt_misc",
-        "fusectl",
-        "selinuxfs",
-        "efivarfs",
-        "rpc_pipefs",
-        "nsfs",
-        "devfs",
-    ]
-)
-_TMP_FOLDERS = ("/tmp", "/var/tmp")
-_LAYERS = frozenset(("overlay", "aufs"))
 #: Layers of containers: the same files again, once per image and container.
 _LAYER_FOLDERS = (
     "/var/lib/docker/overlay2", "/var/lib/docker/aufs", "/var/lib/docker/image", "/var/lib/containerd",
     "/var/lib/containers/storage/overlay",
 )  # fmt: skip
-
-
-def _mounts() -> list[tuple[str, str]]:
-    """(mount point, file system type) of all mounts, where the system has a list of them."""
-    try:
-        with open("/proc/self/mountinfo", "rb") as stream:
-            lines = stream.read().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        before, _, after = line.partition(b" - ")
-        fields = before.split()
-        if len(fields) > 4 and after:
-            point = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code.group(1), 8)]), fields[4])
-            found.append((os.fsdecode(point), after.split()[0].decode("ascii", "replace")))
-    return found
-
-
-def private_tmp() -> bool:
-    """True where /tmp is not the machine's own: a unit with PrivateTmp sees its own folder there."""
-    try:
-        with open("/proc/self/mountinfo", encoding="ascii", errors="replace") as stream:
-            mounts = [line.split() for line in stream]
-        tmp = [fields for fields in mounts if len(fields) > 4 and fields[4] in _TMP_FOLDERS]
-        if any("systemd-private-" in fields[3] for fields in tmp):
-            return True
-        # PrivateTmp=disconnected mounts two file systems of its own: seen by a namespace that is not init's.
-        another = os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino
-    except OSError:
-        return False
-    return another and len({fields[4] for fields in tmp}) == len(_TMP_FOLDERS)
 
 
 class Scope:
@@ -194,22 +112,22 @@ class Scope:
         return kept
 
     def _exclude_private_tmp(self) -> None:
-        for folder in _TMP_FOLDERS:
+        for folder in TMP_FOLDERS:
             if folder not in self.roots or len(self.roots) > 1:  # asked for alone: then it is meant
                 self.roots = [root for root in self.roots if root != folder]
                 self._reasons[folder] = "private_tmp"
                 self.not_evaluated.append((folder, "private_tmp"))
 
     def _exclude_mounts(self, network: bool) -> None:
-        for point, kind in _mounts():
-            if point in self.roots:
+        for mount in mounts():
+            if mount.point in self.roots:
                 continue  # asked for by name
-            if kind in _KERNEL:
-                self._reasons[point] = "kernel_file_system"
-            elif kind in _NETWORK and not network:
-                self._reasons[point] = "network_file_system"
-            elif kind in _LAYERS:
-                self._reasons[point] = "container_layer"
+            if mount.kind in KERNEL_FILE_SYSTEMS:
+                self._reasons[mount.point] = "kernel_file_system"
+            elif mount.kind in NETWORK_FILE_SYSTEMS and not network:
+                self._reasons[mount.point] = "network_file_system"
+            elif mount.kind in LAYER_FILE_SYSTEMS:
+                self._reasons[mount.point] = "container_layer"
         for folder in _LAYER_FOLDERS:
             if folder not in self.roots:
                 self._reasons.setdefault(folder, "container_layer")
