@@ -182,7 +182,10 @@ def test_a_response_runs_and_ends_once(store: Store, clock: Clock) -> None:
             counts={"asked": 3},
         )
         assert [row["response_id"] for row in tx.responses.list(state="running")] == ["r1"]
+        tx.responses.note("r1", {"asked": 3, "quarantined": 1})
+        assert tx.responses.get("r1")["counts"] == {"asked": 3, "quarantined": 1}  # type: ignore[index]
         assert tx.responses.finish("r1", "done", counts={"quarantined": 3}, now=clock())
+        tx.responses.note("r1", {"too": "late"})
         assert not tx.responses.finish("r1", "failed", counts={}, now=clock())
         row = tx.responses.get("r1")
         assert row is not None
