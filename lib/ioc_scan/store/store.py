@@ -9,6 +9,7 @@ neither wait nor block. Keep transactions short: no device, network or file work
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,21 +142,19 @@ class Store:
 
     def optimize(self) -> None:
         """After large deletions: refresh the planner's statistics and shorten SQLite's log file."""
+        if self.path is not None:
+            self._pragma("optimize")
+            self._pragma("wal_checkpoint(PASSIVE)")
+            return
         try:
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                if self.path is not None:
-                    connection.execute(text("PRAGMA optimize"))
-                    connection.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
-                else:
-                    connection.execute(text("ANALYZE"))
+            with self._engine.begin() as connection:
+                connection.execute(text("ANALYZE"))
         except exc.DBAPIError as error:
             raise to_store_error(error) from error
 
     def _bring_up_to_date(self) -> None:
         if self.path is not None:
-            with self._connected(write=None) as connection:
-                # Kept in the file, so this changes something only once.
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            self._pragma("journal_mode=WAL")  # kept in the file, so this changes something only once
         with self._connected(write=False) as connection:
             if schema.current_revision(connection) == schema.SCHEMA_REVISION:
                 return
@@ -164,14 +163,22 @@ class Store:
             if schema.current_revision(connection) != schema.SCHEMA_REVISION:
                 schema.migrate(connection)
 
+    def _pragma(self, command: str) -> None:
+        """What SQLite takes outside a transaction only."""
+        try:
+            raw = self._engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA query_only=OFF").execute(f"PRAGMA {command}").fetchall()
+            finally:
+                raw.close()
+        except (sqlite3.Error, exc.DBAPIError) as error:
+            raise to_store_error(error) from error
+
     @contextmanager
-    def _connected(self, write: bool | None) -> Iterator[Connection]:
-        """A connection in a transaction; ``write=None``: in none."""
+    def _connected(self, write: bool) -> Iterator[Connection]:
+        """A connection in a transaction."""
         try:
             with self._engine.connect() as connection:
-                if write is None:
-                    yield connection.execution_options(isolation_level="AUTOCOMMIT")
-                    return
                 connection.execution_options(ioc_scan_write=write, preserve_rowcount=True)
                 with connection.begin():
                     if self.path is None:
@@ -218,8 +225,6 @@ def _engine(url: URL, busy_timeout_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            return
         write = connection.get_execution_options().get("ioc_scan_write", True)
         connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if write else 'ON'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

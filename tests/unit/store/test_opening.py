@@ -323,3 +323,25 @@ def test_a_damaged_file_is_said_plainly(folder: Path, clock: Clock) -> None:
     data[200:100_000] = os.urandom(99_800)
     path.write_bytes(data)
     assert refused(f"sqlite:///{path}").code == "store_damaged"
+
+
+def test_a_server_that_cuts_the_connection_costs_one_transaction(
+    postgres_server: PostgresServer, clock: Clock
+) -> None:
+    name = postgres_server.new_database()
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    try:
+        with Store.open(postgres_server.url(name), clock=clock) as store:
+            with pytest.raises(StoreError) as caught, store.transaction() as tx:
+                tx.flags.set("half", 1, now=clock())
+                postgres_server.execute(cut)
+                tx.flags.set("half", 2, now=clock())
+            assert caught.value.code == "store_unreachable"
+            postgres_server.execute(cut)  # and again while nothing is open
+            with store.transaction() as tx:
+                assert tx.flags.get("half") is None
+                tx.flags.set("whole", 1, now=clock())
+            with store.reading() as tx:
+                assert tx.flags.get("whole") == 1
+    finally:
+        postgres_server.drop_database(name)
