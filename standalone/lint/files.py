@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 
@@ -120,13 +121,10 @@ def _links(pack: LintPack) -> Iterator[Finding]:
         target = directory / link.partition("/")[2]
         if target.is_dir() and not (directory / link).is_dir():
             yield Finding("link_missing", link, None, why, f"ln -s ../{target.name} {link} and commit it.")
-    for path in sorted([*directory.glob("actions/*"), *directory.glob("sensors/*")]):
-        if path.is_symlink() and (
-            not path.exists() or not path.resolve().is_relative_to(directory.resolve())
-        ):
-            yield Finding(
-                "link_broken", pack.name(path), None, "leads nowhere inside the pack", "Correct the link."
-            )
+    for path in _all_links(directory):
+        if not path.exists() or not path.resolve().is_relative_to(directory.resolve()):
+            todo = "Correct the link: a dangling one anywhere in a pack fails `st2 pack install` as a whole."
+            yield Finding("link_broken", pack.name(path), None, "leads nowhere inside the pack", todo)
     for _, source in pack.python_entry_points("sensors"):
         for node, name in imported_names(source.tree):
             top = name.split(".")[0]
@@ -134,6 +132,15 @@ def _links(pack: LintPack) -> Iterator[Finding]:
             if in_lib and not (directory / "sensors" / top).exists():
                 todo = f"ln -s ../lib/{top} sensors/{top}: a sensor sees only its own folder."
                 yield source.finding("link_missing", node, f"imports {top}, which is in lib/ only", todo)
+
+
+def _all_links(directory: Path) -> list[Path]:
+    """Every symlink of the pack; virtualenvs and other hidden folders are not part of it."""
+    found = []
+    for folder, folders, files in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in (*folders, *files) if Path(folder, name).is_symlink()]
+    return sorted(found)
 
 
 def _policies(pack: LintPack) -> Iterator[Finding]:

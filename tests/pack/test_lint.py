@@ -127,8 +127,12 @@ TRAPS = {
 
 
 @pytest.fixture(scope="module")
-def findings():
-    return lint_pack(FIXTURES / "broken_pack")
+def findings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken") / "broken_pack"
+    shutil.copytree(FIXTURES / "broken_pack", folder, symlinks=True)
+    # Made here: a dangling link in this repository would fail the installation of this very pack.
+    (folder / "sensors" / "elsewhere").symlink_to("../../elsewhere")
+    return lint_pack(folder)
 
 
 @pytest.mark.parametrize("file", sorted(TRAPS))
