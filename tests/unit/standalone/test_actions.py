@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ import time
 import pytest
 from ioc_scan.errors import InputError, NotFoundError
 
+from standalone.python_runner import CHILDREN
 from tests.unit.standalone.conftest import PACK
 
 
@@ -200,6 +203,21 @@ def test_an_action_sees_stackstorms_path_in_its_order(make_engine, tmp_path):
     assert result["path"][0].endswith("site-packages")
     assert result["path"][-1] == str(pack / "actions")
     assert str(pack) not in result["path"] and str(pack / "lib") not in result["path"]
+
+
+def test_what_only_the_development_virtualenv_adds_is_hidden(tmp_path):
+    """The virtualenv of the checkout knows lib/; the one StackStorm makes does not."""
+    lib, allowed, elsewhere = tmp_path / "lib", tmp_path / "actions" / "lib", "/somewhere/else"
+    program = (
+        f"import sys\nsys.path += ['{lib}', '{tmp_path}', '{allowed}', '{elsewhere}']\n"
+        f"import plugin\nplugin.hide_checkout('{tmp_path}', ('{allowed}',))\nprint(sys.path)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(CHILDREN)}
+    command = [sys.executable, "-c", program]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    path = ast.literal_eval(shown)
+    assert path[-2:] == [str(allowed), elsewhere]
+    assert str(lib) not in path and str(tmp_path) not in path
 
 
 def test_the_alphabetically_first_class_runs_and_postponed_dataclasses_crash(make_engine, tmp_path):
