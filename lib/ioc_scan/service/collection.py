@@ -10,7 +10,8 @@ from typing import Any
 from ioc_scan.config import pack_folder
 from ioc_scan.detection.sources.triggers import Triggers
 from ioc_scan.devices.base import Online
-from ioc_scan.errors import InputError, IocScanError, NotFoundError
+from ioc_scan.errors import InputError, NotFoundError
+from ioc_scan.service import killswitch
 from ioc_scan.service.announcing import announce
 from ioc_scan.service.collecting import collect, release_stale_claims
 from ioc_scan.service.context import Context
@@ -18,6 +19,7 @@ from ioc_scan.service.ending import withdraw_ended
 from ioc_scan.service.names import new_id
 from ioc_scan.service.publishing import push_jobs
 from ioc_scan.service.reconciling import reconcile
+from ioc_scan.service.targeting import reachability
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES
 from ioc_scan.text import printable
@@ -69,14 +71,8 @@ def _look(context: Context, task_id: str) -> dict[str, Any]:
 
 def _awaited(context: Context, busy: Sequence[dict[str, Any]]) -> bool:
     """Whether any of these devices can be expected to answer now: it is not known to be away."""
-    away: dict[str, set[str]] = {}
-    for manager, group in {(row["manager"], row["group"]) for row in busy}:
-        try:
-            devices = context.manager(manager).devices(group)
-        except IocScanError:
-            devices = []
-        away.setdefault(manager, set()).update(device.id for device in devices if device.online is Online.NO)
-    return any(row["device_id"] not in away[row["manager"]] for row in busy)
+    online = reachability(context, {(row["manager"], row["group"]) for row in busy})
+    return any(online.get((row["manager"], row["device_id"])) is not Online.NO for row in busy)
 
 
 def collect_results(context: Context, task_id: str | None = None) -> dict[str, Any]:
@@ -90,6 +86,7 @@ def collect_results(context: Context, task_id: str | None = None) -> dict[str, A
     if not leased:
         return {"leased": False, "matches": 0, "devices": 0, "due": []}
     try:
+        killswitch.notice(context)
         push_jobs(context, task_id)
         found = collect(context, task_id)
         if task_id is None:
@@ -106,13 +103,22 @@ def collect_results(context: Context, task_id: str | None = None) -> dict[str, A
 
 def _announce_due(context: Context, task_id: str | None) -> None:
     """Matches of live tasks that nobody has acted on, asked about or reported lead to a response."""
+    if context.stopped:
+        return
     now = context.clock()
     period = int(now.timestamp() // DUE_AGAIN_SECONDS)
+    with context.store.reading() as tx:
+        tasks = tx.tasks.list(LIVE_STATES, limit=100_000)
+        due = [
+            (task, tx.matches.list(task["task_id"], tier="actionable", response_state="none", limit=1000))
+            for task in tasks
+            if task_id in (None, task["task_id"])
+        ]
+    places = {(row["manager"], row["group"]) for _, rows in due for row in rows}
+    online = reachability(context, places)
     with context.store.transaction() as tx:
-        for task in tx.tasks.list(LIVE_STATES, limit=1000):
-            if task_id is not None and task["task_id"] != task_id:
-                continue
-            rows = tx.matches.list(task["task_id"], tier="actionable", response_state="none", limit=1000)
+        for task, found in due:
+            rows = [row for row in found if online.get((row["manager"], row["device_id"])) is not Online.NO]
             if not rows:
                 continue
             names = "\n".join(row["match_id"] for row in rows)

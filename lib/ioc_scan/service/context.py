@@ -21,6 +21,8 @@ from ioc_scan.text import printable
 #: Set where a store may lie in a temporary folder: demos and tests, never an installation.
 ALLOW_TEMPORARY_VARIABLE = "IOC_SCAN_ALLOW_TEMPORARY_STORE"
 STOP_FILE = "STOP"
+#: The flag in the store that the action kill_switch sets, seen by every host.
+STOP_FLAG = "responses_stopped"
 
 
 @dataclass
@@ -92,7 +94,15 @@ class Context:
 
     @property
     def stopped(self) -> bool:
-        """Whether the kill switch is on: the file STOP in the store's folder, or one that cannot be looked at."""
+        """Whether the kill switch is on, by file or by action."""
+        if self.stopped_by_file:
+            return True
+        with self.store.reading() as tx:
+            return bool(tx.flags.get(STOP_FLAG, False))
+
+    @property
+    def stopped_by_file(self) -> bool:
+        """Whether the file STOP is in the store's folder, or cannot be looked for."""
         try:
             os.lstat(self.folder / STOP_FILE)
         except FileNotFoundError:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
+from ioc_scan.devices.base import ControlOp
 from ioc_scan.errors import IocScanError
 from ioc_scan.service.announcing import announce
+from ioc_scan.service.collecting import collect
 from ioc_scan.service.context import Context
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.transaction import Transaction
@@ -17,6 +21,27 @@ _EVENTS = {
     "deleted": EventType.TASK_DELETED,
 }
 _DEVICE_ENDS = {"expired": "expired", "rotated": "expired", "cancelled": "cancelled", "deleted": "cancelled"}
+
+
+def hear_out(context: Context, task_id: str | None = None, seconds: float = 3.0) -> None:
+    """Stop the response jobs (of a task, or all), and take in what they did so far.
+
+    Before they are withdrawn: a device that gives up its job folder can no longer tell what it quarantined.
+    """
+    deadline = time.monotonic() + seconds
+    with context.store.reading() as tx:
+        tasks = {job["task_id"] for job in tx.jobs.open("respond", task_id) if job["task_id"]}
+        jobs = tx.jobs.open("respond", task_id)
+    for job in jobs:
+        with contextlib.suppress(IocScanError):  # who cannot be asked now is withdrawn from later
+            context.manager(job["manager"]).control(job["job_id"], ControlOp.CANCEL)
+    while tasks and time.monotonic() < deadline:
+        for task in sorted(tasks):
+            collect(context, task, budget_seconds=max(deadline - time.monotonic(), 0.1))
+            with context.store.reading() as tx:
+                if not tx.matches.list(task, response_state="claimed", limit=1):
+                    tasks.discard(task)
+        time.sleep(0.1)
 
 
 def end_task(

@@ -79,10 +79,10 @@ def _decode(payload: str) -> dict[str, Any]:
     text = payload.strip()
     if len(text) > MAX_PAYLOAD_BYTES:
         raise InputError("submission_too_large", f"the detection has more than {MAX_PAYLOAD_BYTES} bytes")
-    if not text.startswith("{"):
-        text = unquote(text, errors="strict") if text.isascii() else text
     try:
-        detection = json.loads(text)
+        if not text.startswith("{") and text.isascii():
+            text = unquote(text, errors="strict")
+        detection = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise InputError(
             "submission_not_json", "the payload is not JSON", "Send the normal form of detection.schema.json."
@@ -90,6 +90,10 @@ def _decode(payload: str) -> dict[str, Any]:
     if not isinstance(detection, dict):
         raise InputError("submission_not_object", "the payload is JSON, but not an object")
     return detection
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
 
 
 def store_detection(context: Context, detection: dict[str, Any], source_name: str) -> dict[str, Any]:

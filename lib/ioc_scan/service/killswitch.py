@@ -1,4 +1,7 @@
-"""The kill switch: a file, so that it works when no action does, and an action for everybody else."""
+"""The kill switch: a file, so that it works when no action does, and an action for everybody else.
+
+The action also sets a flag in the store, for the other hosts of an installation with several.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from typing import Any
 
 from ioc_scan.clock import to_iso
 from ioc_scan.errors import StoreError
-from ioc_scan.service.context import STOP_FILE, Context
-from ioc_scan.service.ending import withdraw_ended
+from ioc_scan.service.context import STOP_FILE, STOP_FLAG, Context
+from ioc_scan.service.ending import hear_out, withdraw_ended
 from ioc_scan.service.people import Actor
 from ioc_scan.store.event_types import EventType
 from ioc_scan.text import printable
+
+#: Whether the file STOP was there at the last round.
+STOP_SEEN_FLAG = "stop_file_seen"
 
 
 def kill_switch(
@@ -31,7 +37,7 @@ def kill_switch(
     if switch == "stop":
         _write(path, f"{to_iso(context.clock())} {actor.name}: {printable(reason or '', 200)}\n")
         _record(context, EventType.KILL_SWITCH_ON, actor, reason)
-        _take_back(context)
+        take_back(context)
     elif switch == "go":
         actor.must_be_person("let responses run again", "st2 run ioc_scan.kill_switch switch=go")
         with contextlib.suppress(FileNotFoundError):
@@ -54,15 +60,31 @@ def _write(path: os.PathLike[str], text: str) -> None:
 
 
 def _record(context: Context, kind: EventType, actor: Actor, reason: str | None) -> None:
+    stopped = kind is EventType.KILL_SWITCH_ON
     with context.store.transaction() as tx:
+        tx.flags.set(STOP_FLAG, stopped, now=context.clock(), actor=actor.name)
         data = {"reason": printable(reason or "", 200), "chat_user": actor.chat_user}
         tx.events.add(kind, actor=actor.name, data=data)
 
 
-def _take_back(context: Context) -> None:
+def notice(context: Context) -> None:
+    """For the file that somebody made by hand: say so once, and take the respond jobs back."""
+    with context.store.transaction() as tx:
+        known = tx.flags.get(STOP_SEEN_FLAG, False)
+        if context.stopped_by_file != known:
+            tx.flags.set(STOP_SEEN_FLAG, not known, now=context.clock())
+            if not known:
+                tx.events.add(EventType.STOP_REQUESTED, data={"file": STOP_FILE})
+    if context.stopped:
+        take_back(context)
+
+
+def take_back(context: Context) -> None:
     """Respond jobs that devices have not begun, or are working on, go away; devices look between two steps."""
+    hear_out(context)
     now = context.clock()
     with context.store.transaction() as tx:
         for job in tx.jobs.open("respond"):
-            tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], now)
+            if not job["spec"].get("dry_run"):
+                tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], now)
     withdraw_ended(context)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ioc_scan.retention import PROFILES, RetentionPlan, plan_retention
+from ioc_scan.service.approvals import expire_approvals
 from ioc_scan.service.context import Context
-from ioc_scan.service.ending import end_task, withdraw_ended
+from ioc_scan.service.ending import end_task, hear_out, withdraw_ended
 from ioc_scan.service.names import new_id
 from ioc_scan.service.publishing import push_jobs
 from ioc_scan.store.event_types import EventType
@@ -36,7 +37,8 @@ def prune(context: Context, dry_run: bool | None = None) -> dict[str, Any]:
     if dry_run:
         return answer
     _end(context, plan)
-    answer["approvals_expired"] = _expire_approvals(context)
+    with context.store.transaction() as tx:
+        answer["approvals_expired"] = expire_approvals(context, tx)
     answer["withdrawn"], answer["withdrawing"] = withdraw_ended(context)
     answer["results_deleted"] = _delete_results(context, plan)
     answer["tasks_removed"] = sum(_remove(context, task_id) for task_id in plan.delete_tasks)
@@ -53,6 +55,7 @@ def prune(context: Context, dry_run: bool | None = None) -> dict[str, Any]:
 def _end(context: Context, plan: RetentionPlan) -> None:
     for state, endings in (("expired", plan.expire), ("rotated", plan.rotate)):
         for ending in endings:
+            hear_out(context, ending.task_id)
             with context.store.transaction() as tx:
                 task = tx.tasks.get(ending.task_id)
                 if task is None or not end_task(context, tx, task, state, ending.reason):
@@ -60,21 +63,6 @@ def _end(context: Context, plan: RetentionPlan) -> None:
                 if ending.alert:
                     data = {"alert": f"task_{state}_unfinished", "reason": ending.reason}
                     tx.events.add(EventType.ALERT_RAISED, task_id=ending.task_id, data=data)
-
-
-def _expire_approvals(context: Context) -> int:
-    """Nobody decided in time: rejected, with an alert. A person may still name the matches while the task lives."""
-    now = context.clock()
-    with context.store.transaction() as tx:
-        rows = tx.approvals.expire_due(now)
-        for row in rows:
-            tx.matches.move(row["match_ids"], ("awaiting_approval",), "rejected")
-            data = {"approval_id": row["approval_id"], "matches": len(row["match_ids"])}
-            tx.events.add(EventType.APPROVAL_EXPIRED, task_id=row["task_id"], data=data)
-            tx.events.add(
-                EventType.ALERT_RAISED, task_id=row["task_id"], data={"alert": "approval_expired", **data}
-            )
-    return len(rows)
 
 
 def _delete_results(context: Context, plan: RetentionPlan) -> int:

@@ -33,3 +33,11 @@ def room_left(
         counted["max_files_per_object"] = acted(object_sha256=task["object_sha256"])
     rooms = [Room(max(settings[name] - count["files"], 0), name) for name, count in counted.items()]
     return min(rooms, key=lambda room: room.files)
+
+
+def device_room(
+    tx: Transaction, settings: dict[str, Any], manager: str, device_id: str, now: datetime
+) -> int:
+    """How many more files may be acted on on one device within a day."""
+    acted = tx.responses.acted(manager=manager, device_id=device_id, since=now - timedelta(days=1))
+    return max(int(settings["max_files_per_device"]) - acted["files"], 0)

@@ -37,6 +37,9 @@ def store_response(context: Context, tx: Transaction, job: dict[str, Any], event
     if match["response_state"] != "claimed" or match["response_id"] != job["response_id"]:
         return  # told before, or no longer this response's
     now = context.clock()
+    if outcome == "refused" and data["code"] == "expired":
+        _set_free(context, tx, job, [match])
+        return
     tx.matches.set_response(
         match["match_id"],
         outcome,
@@ -136,6 +139,11 @@ def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], even
         return
     now = context.clock()
     if job["kind"] == "respond" and not job["spec"].get("dry_run"):
+        if state == "expired":  # the device did not come in time: nothing was done, and it is due again
+            told_of = [item["match_id"] for item in job["spec"]["items"].get(event.device_id, [])]
+            rows = [match for match_id in told_of if (match := tx.matches.get(match_id)) is not None]
+            _set_free(context, tx, job, rows)
+            return
         for item in job["spec"]["items"].get(event.device_id, []):
             match = tx.matches.get(item["match_id"])
             if (
@@ -163,6 +171,29 @@ def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], even
         _take_away(context, tx, job)
 
 
+def _set_free(context: Context, tx: Transaction, job: dict[str, Any], matches: list[dict[str, Any]]) -> None:
+    """Matches a response's time ran out for are due again; the response does not wait for them."""
+    free = [
+        match["match_id"]
+        for match in matches
+        if match["response_state"] == "claimed" and match["response_id"] == job["response_id"]
+    ]
+    response = tx.responses.get(job["response_id"])
+    if not free or response is None:
+        return
+    for match_id in free:
+        tx.matches.set_response(match_id, "none", now=context.clock(), response_id=job["response_id"])
+    counts = response["counts"] | {"set_free": response["counts"].get("set_free", 0) + len(free)}
+    tx.responses.note(job["response_id"], counts)
+    data = {
+        "response_id": job["response_id"],
+        "matches": len(free),
+        "match_ids": free[:20],
+        "reason": "expired",
+    }
+    tx.events.add(EventType.CLAIM_RELEASED, task_id=job["task_id"], manager=job["manager"], data=data)
+
+
 def _take_away(context: Context, tx: Transaction, job: dict[str, Any]) -> None:
     """A restore or purge job belongs to no task whose end would remove it from its devices."""
     tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], context.clock())
@@ -174,9 +205,10 @@ def finish_responses(context: Context, tx: Transaction, task: dict[str, Any]) ->
     for response in tx.responses.list(task["task_id"], "running"):
         counts = _counts(tx, response)
         asked = response["counts"].get("asked", 0)
-        if sum(counts.get(outcome, 0) for outcome in OUTCOMES) < asked:
+        free = counts.get("set_free", 0)
+        if sum(counts.get(outcome, 0) for outcome in OUTCOMES) + free < asked:
             continue
-        state = "failed" if asked and counts.get("failed", 0) == asked else "done"
+        state = "failed" if asked and counts.get("failed", 0) + free == asked else "done"
         tx.responses.finish(response["response_id"], state, counts=counts, now=now)
         for job in tx.jobs.open(response_id=response["response_id"]):
             tx.jobs.set_state(job["job_id"], "closed", now=now)

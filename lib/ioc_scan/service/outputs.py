@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -56,8 +57,9 @@ def report_data(context: Context, task_id: str) -> dict[str, Any]:
     )
     triage: dict[str, Any] = {}
     if first is not None:
-        tiers = judge(context, first["document"], first["source_name"])
-        triage = {"actionable": tiers.actionable, "hunt": tiers.hunt, "suppressed": tiers.suppressed}
+        with contextlib.suppress(NotFoundError):  # the source is configured no more: the rest is still told
+            tiers = judge(context, first["document"], first["source_name"])
+            triage = {"actionable": tiers.actionable, "hunt": tiers.hunt, "suppressed": tiers.suppressed}
     for row in data["detections"]:
         row["link"] = row["document"]["source"].get("report_url")
     hosts = {urlsplit(entry["url"]).hostname for entry in context.config["sources"] if entry.get("url")}

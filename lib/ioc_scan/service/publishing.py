@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ioc_scan.clock import to_iso
-from ioc_scan.devices.base import Job
+from ioc_scan.devices.base import DeviceManager, Job
 from ioc_scan.errors import IocScanError, NotFoundError, RefusedError
 from ioc_scan.retention import PROFILES, TaskFacts, ends_at
 from ioc_scan.service.context import Context
 from ioc_scan.service.people import Actor
+from ioc_scan.service.policies import MODES
 from ioc_scan.service.targeting import Aim
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.transaction import Transaction
@@ -60,9 +62,9 @@ def begin_run(
 def _by_manager(
     tx: Transaction, task_id: str, run: int, aims: Sequence[Aim], now: datetime
 ) -> dict[str, list[str]]:
-    """Aim the run at its devices; a device in two groups is scanned once."""
+    """Aim the run at its devices; one in two groups is scanned once and has the lower response mode."""
     found: dict[str, list[str]] = {}
-    for aim in aims:
+    for aim in sorted(aims, key=lambda aim: MODES.index(aim.response_mode)):
         pairs = [(device.id, device.tags) for device in aim.devices]
         tx.task_devices.target(task_id, run, aim.manager, aim.group, pairs, now=now)
         known = found.setdefault(aim.manager, [])
@@ -101,18 +103,19 @@ def push_jobs(context: Context, task_id: str | None = None) -> None:
             continue
         try:
             _push(context, job)
-        except (RefusedError, NotFoundError) as error:
-            _give_up(context, job, error)
         except IocScanError as error:
-            failing[job["manager"]] = error
+            never = isinstance(error, (RefusedError, NotFoundError)) and error.code != "manager_unknown"
+            if never:
+                _give_up(context, job, error)
+            else:  # tried again in the next round
+                failing[job["manager"]] = error
     note_managers(context, asked, failing)
 
 
 def _push(context: Context, job: dict[str, Any]) -> None:
     manager = context.manager(job["manager"])
-    cursor = job["cursor"] or {}
-    if not cursor.get("published"):
-        manager.publish(_as_job(context, job))
+    if not (job["cursor"] or {}).get("published"):
+        _publish(context, manager, job)
         with context.store.transaction() as tx:
             # A look may have moved the cursor meanwhile: keep where it is.
             current = tx.jobs.get(job["job_id"])
@@ -129,9 +132,50 @@ def _push(context: Context, job: dict[str, Any]) -> None:
                     "devices": len(job["spec"]["device_ids"]),
                 },
             )
-    if job["kind"] in ("respond", "restore") and context.stopped:
+    # Nothing is deleted while the kill switch is on; undoing stays possible.
+    if job["kind"] in ("respond", "purge") and not job["spec"].get("dry_run") and context.stopped:
         return
-    manager.deliver(job["job_id"])
+    try:
+        manager.deliver(job["job_id"])
+    except NotFoundError as error:
+        if error.code != "job_unknown":
+            raise
+        _publish(context, manager, job)  # the manager lost its memory, not the store
+        manager.deliver(job["job_id"])
+
+
+def _publish(context: Context, manager: DeviceManager, job: dict[str, Any]) -> None:
+    """Hand the job over. Devices the manager does not know (any more) fail alone, not the others with them."""
+    try:
+        manager.publish(_as_job(context, job))
+        return
+    except NotFoundError as error:
+        if error.code != "device_unknown":
+            raise
+    known = {device.id for group in manager.groups() for device in manager.devices(group.name)}
+    wanted = job["spec"]["device_ids"]
+    kept = [device for device in wanted if device in known]
+    if job["kind"] == "scan":
+        gone = [
+            {
+                "task_id": job["task_id"],
+                "manager": job["manager"],
+                "device_id": device,
+                "run": job["run"],
+                "state": "failed",
+                "error_code": "device_unknown",
+                "error_message": "the device manager does not know this device any more",
+            }
+            for device in wanted
+            if device not in known
+        ]
+        with context.store.transaction() as tx:
+            tx.task_devices.apply_states(gone, now=context.clock())
+    if not kept:
+        raise NotFoundError("device_unknown", "the device manager knows none of the devices any more")
+    whole = _as_job(context, job)
+    items = {device: of_device for device, of_device in whole.items.items() if device in known}
+    manager.publish(replace(whole, device_ids=tuple(kept), items=items))
 
 
 def _as_job(context: Context, row: dict[str, Any]) -> Job:

@@ -19,9 +19,12 @@ from ioc_scan.store.event_types import EventType
 
 #: The sensor and its workflow get this long before their detection is taken up from here.
 GRACE = timedelta(minutes=10)
-#: A detection that was stored, but whose workflow stopped before the decision, is dispatched again after this.
-UNDECIDED = timedelta(minutes=20)
+#: What a workflow left behind half-way is dispatched again after this, and then every hour.
+LEFT_OVER = timedelta(minutes=20)
+#: How old an undecided detection may be to be dispatched again.
+WINDOW = timedelta(days=7)
 MAX_FETCHES_PER_ROUND = 20
+MAX_DISPATCHES_PER_ROUND = 200
 
 
 def reconcile(context: Context, budget_seconds: float = 60.0) -> int:
@@ -38,7 +41,7 @@ def reconcile(context: Context, budget_seconds: float = 60.0) -> int:
             continue
         _note_source(context, entry["name"], None)
         taken += _take_up(context, entry, rows, deadline)
-    return taken + _retry_failed(context, deadline) + _dispatch_undecided(context)
+    return taken + _retry_failed(context, deadline) + _dispatch_left_over(context)
 
 
 def _take_up(context: Context, entry: dict[str, Any], rows: list[Row], deadline: float) -> int:
@@ -92,13 +95,22 @@ def _fetch(context: Context, detection_id: str) -> int:
     return 1
 
 
-def _dispatch_undecided(context: Context) -> int:
+def _dispatch_left_over(context: Context) -> int:
+    """Where a workflow stopped half-way: before the decision, or between the new task and its start."""
     now = context.clock()
+    before, hours = now - LEFT_OVER, int(now.timestamp() // 3600)
     with context.store.reading() as tx:
-        rows = tx.detections.list(limit=200, since=now - timedelta(days=7))
-    waiting = [row for row in rows if row["decision"] is None and row["received_at"] <= now - UNDECIDED]
-    hours = int(now.timestamp() // 3600)
-    return sum(_dispatch(context, row["detection_id"], f"undecided:{hours}") for row in waiting)
+        rows = tx.detections.list(limit=MAX_DISPATCHES_PER_ROUND, since=now - WINDOW, undecided=True)
+        tasks = tx.tasks.list({"created"}, limit=100_000)
+    undecided = [row["detection_id"] for row in rows if row["received_at"] <= before]
+    unstarted = [
+        task["detection_id"]
+        for task in tasks
+        if task["run"] == 0 and task["created_at"] <= before and task["settings"].get("start") != "manual"
+    ]
+    return sum(_dispatch(context, name, f"undecided:{hours}") for name in undecided) + sum(
+        _dispatch(context, name, f"unstarted:{hours}") for name in unstarted
+    )
 
 
 def _dispatch(context: Context, detection_id: str, key: str) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ioc_scan.devices.base import Device
+from ioc_scan.devices.base import Device, Online
 from ioc_scan.errors import DeviceError, IocScanError, NotFoundError
 from ioc_scan.service.context import Context
-from ioc_scan.service.policies import Target, device_mode
+from ioc_scan.service.policies import Target, device_mode, lower_mode
 from ioc_scan.text import printable
 
 
@@ -29,7 +29,7 @@ def resolve(context: Context, targets: Sequence[Target], exclude_devices: Sequen
 
     Raises NotFoundError ``group_unknown`` if no manager has the group, DeviceError where a manager cannot be asked.
     """
-    aims = []
+    aims: dict[tuple[str, str], Aim] = {}
     for target in targets:
         found = _managers_with(context, target.group)
         if not found:
@@ -42,8 +42,11 @@ def resolve(context: Context, targets: Sequence[Target], exclude_devices: Sequen
             devices = context.manager(manager).devices(group)
             excluded = tuple(device.id for device in devices if device.id in exclude_devices)
             kept = tuple(device for device in devices if device.id not in exclude_devices)
-            aims.append(Aim(manager, group, target.response_mode, kept, excluded))
-    return aims
+            aim = Aim(manager, group, target.response_mode, kept, excluded)
+            if known := aims.get((manager, group)):  # `group` and `manager/group` are the same group
+                aim = replace(aim, response_mode=lower_mode(known.response_mode, aim.response_mode))
+            aims[manager, group] = aim
+    return list(aims.values())
 
 
 def _managers_with(context: Context, group: str) -> list[tuple[str, str]]:
@@ -64,6 +67,18 @@ def _managers_with(context: Context, group: str) -> list[tuple[str, str]]:
             ) from error
         if wanted in groups:
             found.append((name, wanted))
+    return found
+
+
+def reachability(context: Context, groups: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Online]:
+    """(manager, device) -> whether it can be reached now. Devices of a manager that fails are left out."""
+    found: dict[tuple[str, str], Online] = {}
+    for manager, group in sorted(set(groups)):
+        try:
+            devices = context.manager(manager).devices(group)
+        except IocScanError:
+            continue
+        found.update(((manager, device.id), device.online) for device in devices)
     return found
 
 

@@ -90,6 +90,8 @@ def create_task(
     """
     _refuse_custom(custom_ioc, rule_type)
     row = stored_detection(context, detection_id)
+    if (counted := _counted_before(context, row)) is not None:
+        return counted
     source = context.source_entry(row["source_name"])
     triage = judge(context, row["document"], row["source_name"])
     if not triage.starts_task:
@@ -103,6 +105,26 @@ def create_task(
     if not triage.actionable and not policy["hunt"]:
         return _decide(context, detection_id, "nothing_to_do", policy["name"])
     return _create(context, row, triage, policy, targets(policy, source))
+
+
+def _counted_before(context: Context, row: dict[str, Any]) -> dict[str, Any] | None:
+    """One detection leads to one task: told twice after that task's end (a restart does that), to none."""
+    if row["task_id"] is None:
+        return None
+    with context.store.reading() as tx:
+        task = tx.tasks.get(row["task_id"])
+    if task is not None and task["state"] in LIVE_STATES:
+        return None
+    return {
+        "detection_id": row["detection_id"],
+        "decision": row["decision"],
+        "task_id": row["task_id"],
+        "created": False,
+        "start": False,
+        "policy": row["policy_name"],
+        "devices": 0,
+        "message": f"This detection was dealt with by task {row['task_id']}, which has ended.",
+    }
 
 
 def _create(
@@ -148,12 +170,13 @@ def _create(
             )
         why = _REASONS[decision]
         tx.detections.decide(detection_id, decision, policy_name=policy["name"], task_id=task_id, reason=why)
-        tx.events.add(
-            EventType.DETECTION_DECIDED,
-            detection_id=detection_id,
-            task_id=task_id,
-            data={"decision": decision, "policy": policy["name"]},
-        )
+        if fresh:
+            tx.events.add(
+                EventType.DETECTION_DECIDED,
+                detection_id=detection_id,
+                task_id=task_id,
+                data={"decision": decision, "policy": policy["name"]},
+            )
     start, why = _start_wanted(context, task, created, fresh)
     verb = "created" if created else "joined"
     return {
@@ -194,16 +217,21 @@ def _record_creation(
 
 def _start_wanted(context: Context, task: dict[str, Any], created: bool, fresh: bool) -> tuple[bool, str]:
     """Whether this detection starts the task now, and why (not)."""
-    if task["settings"].get("start") == "manual" and task["run"] == 0:
+    if task["settings"].get("start") == "manual":
         return False, "it waits for a person to start it"
     if created or task["run"] == 0:
         return True, "it starts now"
     if not fresh:
         return False, "this detection was counted before"
-    pause = timedelta(hours=context.config["redetection_min_hours"])
-    if task["last_start_at"] is not None and context.clock() - task["last_start_at"] < pause:
+    if _too_soon(context, task):
         return False, f"its last run began less than {context.config['redetection_min_hours']} hours ago"
     return True, "the re-detection starts a new run"
+
+
+def _too_soon(context: Context, task: dict[str, Any]) -> bool:
+    """Whether the last run began so recently that nobody but a person starts another."""
+    pause = timedelta(hours=context.config["redetection_min_hours"])
+    return task["last_start_at"] is not None and context.clock() - task["last_start_at"] < pause
 
 
 def start_task(
@@ -215,8 +243,10 @@ def start_task(
 ) -> dict[str, Any]:
     """Begin a run: aim at the devices, publish one job per manager, deliver. Safe to repeat.
 
-    A run that is under way is delivered again, not started twice; a run that is over starts another only
-    with ``new_run``. Raises NotFoundError ``task_not_found``, RefusedError ``task_ended``.
+    With ``new_run`` another run begins: after one that is over (for rules: and ``redetection_min_hours`` after
+    its start), and after that time in place of one still under way, which ends. Otherwise the present run is
+    delivered again, so that two detections at once, or a repeated call, start one run.
+    Raises NotFoundError ``task_not_found``, RefusedError ``task_ended``.
     """
     task = live_task(context, task_id)
     actor = Actor.of(context, account, chat_user)
@@ -228,15 +258,16 @@ def start_task(
     )
     with context.store.transaction() as tx:
         current = tx.tasks.get(task_id)
-        assert current is not None
-        if current["state"] not in LIVE_STATES:
-            raise _ended(current)
-        going = current["run"] > 0 and current["state"] == "running"
-        if going or (current["run"] > 0 and not new_run):
-            run, started = current["run"], False
-        else:
-            run, started = current["run"] + 1, True
+        if current is None or current["state"] not in LIVE_STATES:
+            raise ended(current or task)
+        at_once = actor.person and current["state"] != "running"
+        again = bool(new_run) and (at_once or not _too_soon(context, current))
+        started = current["run"] == 0 or again
+        run = current["run"] + started
+        if started:
             publishing.begin_run(context, tx, current, run, aims, actor)
+    if run > 1:
+        ending.withdraw_ended(context, task_id)  # the earlier run's jobs go first
     publishing.push_jobs(context, task_id)
     return {
         "task_id": task_id,
@@ -251,12 +282,15 @@ def delete_task(
 ) -> dict[str, Any]:
     """End a live task as ``deleted`` and take it from every device. Repeat to retry the withdrawals."""
     actor = Actor.of(context, account, chat_user)
+    if actor.chat_user is not None:
+        actor.must_be_person("delete a task", f"st2 run ioc_scan.delete_task task_id={task_id}")
+    ending.hear_out(context, task_id)
     with context.store.transaction() as tx:
         task = tx.tasks.get(task_id)
         if task is None:
             raise _not_found(task_id)
         if task["state"] in LIVE_STATES:
-            ending.end_task(context, tx, task, "deleted", "deleted by a person", actor.name)
+            ending.end_task(context, tx, task, "deleted", f"deleted by {actor.name}", actor.name)
     withdrawn, pending = ending.withdraw_ended(context, task_id)
     with context.store.reading() as tx:
         task = tx.tasks.get(task_id) or task
@@ -270,7 +304,7 @@ def live_task(context: Context, task_id: str) -> dict[str, Any]:
     if task is None:
         raise _not_found(task_id)
     if task["state"] not in LIVE_STATES:
-        raise _ended(task)
+        raise ended(task)
     return task
 
 
@@ -282,7 +316,8 @@ def _not_found(task_id: str) -> NotFoundError:
     )
 
 
-def _ended(task: dict[str, Any]) -> RefusedError:
+def ended(task: dict[str, Any]) -> RefusedError:
+    """The refusal of what only a live task can do."""
     return RefusedError(
         "task_ended",
         f"task {task['task_id']} has ended: {task['state']} ({printable(task['end_reason'])})",
