@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from standalone.lint.model import Finding, LintPack, imported_names
 from standalone.pack import metadata_files
