@@ -26,8 +26,8 @@ def zipapp_bytes() -> bytes:
     buffer.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         members = {"__main__.py": _START}
-        for source in sorted(_SOURCES.glob("*.py")):
-            members[f"{_PACKAGE}/{source.name}"] = source.read_bytes()
+        for source in _SOURCES.rglob("*.py"):
+            members[f"{_PACKAGE}/{source.relative_to(_SOURCES).as_posix()}"] = source.read_bytes()
         for name in sorted(members):
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED

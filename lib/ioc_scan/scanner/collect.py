@@ -1,85 +1,85 @@
-"""Items of a device that are not files; collected only if a plan names their document."""
+"""Items of a device that are not files: collected once for all jobs, only if a plan names their document."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Sequence
 
-from .errors import ScannerError
+from .documents import Item, Request, UnavailableError, module_of
 from .system import system_name
 
 if TYPE_CHECKING:
     from .scanjob import Judge
 
-Collector = Callable[[], Iterable["dict[str, Any]"]]
+_FOLDER_TREE = "the device is a folder tree: there are files only"
 
-#: document -> module with a function of the same purpose; loaded only when asked for
-_COLLECTORS = {
-    "linux": {
-        "ArpEntryItem": ("linux_network", "arp_entries"),
-        "EventLogItem": ("linux_events", "event_log"),
-        "PortItem": ("linux_network", "ports"),
-        "ProcessItem": ("linux_processes", "processes"),
-        "RouteEntryItem": ("linux_network", "routes"),
-        "ServiceItem": ("linux_services", "services"),
-        "SystemInfoItem": ("linux_host", "system_info"),
-        "UserItem": ("linux_host", "users"),
-        "VolumeItem": ("linux_host", "volumes"),
-    },
-    "windows": {
-        "PortItem": ("with_psutil", "ports"),
-        "ProcessItem": ("with_psutil", "processes"),
-        "RegistryItem": ("windows_registry", "registry"),
-        "ServiceItem": ("with_psutil", "services"),
-        "UserItem": ("with_psutil", "users"),
-        "VolumeItem": ("with_psutil", "volumes"),
-    },
-    "macos": {
-        "PortItem": ("with_psutil", "ports"),
-        "ProcessItem": ("with_psutil", "processes"),
-        "VolumeItem": ("with_psutil", "volumes"),
-    },
-}
+#: Does a piece of work for one job; what fails there ends that job and no other.
+Guarded = Callable[["Judge", Callable[["Judge"], None]], None]
 
 
-def collect_documents(jobs: Sequence[Judge], folder_tree: bool = False) -> None:
+def collect_documents(
+    jobs: list[Any],
+    folder_tree: bool = False,
+    guarded: Guarded | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
     """Feed all documents but files to the jobs that name them; what cannot be collected is said.
 
     ``folder_tree``: the device is a folder of this machine, so this machine's processes are not its own.
+    ``jobs`` may lose members while this runs. ``stop`` is asked between items; True from it ends the work and
+    is returned: the documents not done are collected anew when the job goes on. Those that are done are
+    noted in ``job.collected`` and never collected twice.
     """
-    wanted = sorted({document for job in jobs for document in job.evaluator.documents} - {"FileItem"})
-    for document in wanted:
-        asking = [job for job in jobs if document in job.evaluator.documents]
-        try:
-            if folder_tree:
-                raise ScannerError("unavailable", "the device is a folder tree: there are files only")
-            # Read to the end first: an item counts only if the whole document could be collected.
-            items = list(_collector(document)())
-        except (ScannerError, OSError, ImportError, ValueError) as error:
-            reason = error.message if isinstance(error, ScannerError) else f"cannot be collected: {error}"
-            for job in asking:
-                job.evaluator.unavailable(document, reason)
+    do: Guarded = guarded or (lambda job, work: work(job))
+    for document in sorted({name for job in jobs for name in job.evaluator.documents} - {"FileItem"}):
+        asking = [
+            job for job in jobs if document in job.evaluator.documents and document not in job.collected
+        ]
+        if not asking:
             continue
-        for item in items:
-            for job in asking:
-                job.take_item(document, item)
-        if items:
-            _report_unanswered(document, items, asking)
+        request = Request(_fields(document, asking), system_name())
+        answered: set[str] = set()
+        try:
+            for item in _items(document, request, folder_tree):
+                answered.update(field for field, value in item.items() if value is not None)
+                for job in asking:
+                    if job in jobs:
+                        do(job, lambda job: job.take_item(document, item))  # noqa: B023  (called at once)
+                if stop():
+                    return True
+        except UnavailableError as error:
+            request.incomplete(error.reason)
+        gaps = _gaps(document, request, answered)
+        for job in asking:
+            job.note_collected(document, gaps)
+    return False
 
 
-def _report_unanswered(document: str, items: list[dict[str, Any]], asking: list[Judge]) -> None:
-    """A field that no item of the document has was not looked at: that is not the same as "not there"."""
-    answered = {field for item in items for field, value in item.items() if value is not None}
-    for job in asking:
-        for term in job.evaluator.plan.terms:
-            if term.document == document and term.field not in answered:
-                job.evaluator.unavailable(f"{document}/{term.field}", "no item of this device says it")
+def _fields(document: str, jobs: Sequence[Judge]) -> set[str]:
+    return {term.field for job in jobs for term in job.evaluator.plan.terms if term.document == document}
 
 
-def _collector(document: str) -> Collector:
-    place = _COLLECTORS[system_name()].get(document)
-    if place is None:
-        raise ScannerError("unavailable", "this scanner has no collector for it on this system")
-    module = importlib.import_module("." + place[0], __package__)
-    collector: Collector = getattr(module, place[1])
-    return collector
+def _items(document: str, request: Request, folder_tree: bool) -> Iterator[Item]:
+    """The items of a document. Raises UnavailableError, also for what goes wrong while they are read."""
+    module = None if folder_tree else module_of(document)
+    if module is None:
+        raise UnavailableError(_FOLDER_TREE if folder_tree else "this scanner has no collector for it")
+    try:
+        items: Iterable[Item] = module.collect(request)
+        yield from items
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UnavailableError(f"it cannot be read completely: {reason}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A form of the system's own lists that was not foreseen must not end the scan of files.
+        raise UnavailableError(f"it has an unexpected form ({type(error).__name__})") from None
+
+
+def _gaps(document: str, request: Request, answered: set[str]) -> list[list[str]]:
+    """(document or term, reason). A field that no item has was not looked at: that is not "not there"."""
+    gaps = {f"{document}/{field}" if field else document: reason for field, reason in request.gaps.items()}
+    supported = module_of(document)
+    known = supported.FIELDS.get(request.system, frozenset()) if supported else frozenset()
+    if document not in gaps:
+        for field in sorted(request.fields & known - answered):
+            gaps.setdefault(f"{document}/{field}", "no item of this device says it")
+    return [[what, reason] for what, reason in sorted(gaps.items())]

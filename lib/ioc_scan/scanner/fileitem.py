@@ -8,8 +8,8 @@ import stat
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from .documents.accounts import group_name, user_name
 from .evaluate import path_fields
-from .linux_processes import group_name, user_name
 from .names import encode_path, printable
 from .protocol import to_iso
 
@@ -72,13 +72,17 @@ def item_key(document: str, identity: bytes) -> str:
     return hashlib.sha256(document.encode() + b"\0" + identity).hexdigest()
 
 
+def file_key(path: str, inode: object) -> str:
+    """The key of a file, however it came to match."""
+    return item_key("FileItem", os.fsencode(path) + b"\0" + str(inode).encode())
+
+
 def match_line(candidate: Candidate, item: dict[str, Any]) -> dict[str, Any]:
     """The part of a match line that describes the file."""
-    identity = os.fsencode(candidate.path) + b"\0" + str(candidate.inode).encode()
     return {
         "document": "FileItem",
         "item": shown_item(item),
-        "item_key": item_key("FileItem", identity),
+        "item_key": file_key(candidate.path, candidate.inode),
         "path": printable(candidate.path),
         "path_b64": encode_path(candidate.path),
         "sha256": candidate.digests.get(4),

@@ -15,6 +15,7 @@ import time
 from .clock import Clock
 from .errors import ScannerError
 from .handover import announce
+from .idle import IdleGate
 from .jobfolder import JobFolder, WithdrawnError
 from .plan import Plan, load_plan
 from .protocol import (
@@ -24,6 +25,7 @@ from .protocol import (
     from_iso,
     is_job_id,
     read_json,
+    to_iso,
     write_json_atomic,
 )
 from .quarantine import Quarantine
@@ -36,6 +38,7 @@ from .spool import Spool
 from .system import system_name
 
 _LOOK_SECONDS = 1.0
+DEFAULT_IDLE_WAIT_HOURS = 24
 #: Markers of jobs are kept this long after the job's own end, where its times refuse it anyway.
 _MARKER_DAYS = 30
 
@@ -49,6 +52,7 @@ class Runner:
         self._digest = digest
         self._once = once
         self._stopping = False
+        self.idle = IdleGate(spool.path)
 
     def run(self) -> None:
         """Work until every job is settled; with ``once`` until nothing can be done right now."""
@@ -197,6 +201,22 @@ class Runner:
 
     # --------------------------------------------------------------------------------------- scanning
 
+    def _waits_for_idle(self, folder: JobFolder) -> bool:
+        """Whether a job has to wait because the device is used; after its longest wait it no longer does."""
+        settings = folder.job.get("settings", {})
+        if not settings.get("idle_only", False) or folder.status.get("never_idle"):
+            return False
+        if self.idle.in_use() is None:
+            return False
+        now = self._clock()
+        since = from_iso(folder.status.setdefault("waiting_since", to_iso(now)))
+        hours = settings.get("idle_max_wait_hours", DEFAULT_IDLE_WAIT_HOURS)
+        if (now - since).total_seconds() >= hours * 3600:
+            folder.status["never_idle"] = True
+            return False
+        folder.write_status("waiting_idle")
+        return True
+
     def _due_scans(self) -> tuple[list[ScanJob], bool]:
         """Scan jobs that share the next walk, and whether others wait for their time or for ``resume``."""
         waiting = False
@@ -212,13 +232,15 @@ class Runner:
                     waiting = True
                     if word == "pause" and folder.state not in ("pending", "paused"):
                         folder.write_status("paused")
+                elif self._waits_for_idle(folder):
+                    waiting = True
                 else:
                     job = ScanJob(folder, self.load_plan(folder), system_name())
                     # A job with a place of its own walks alone: the others do not stand where it stands.
                     fresh = folder.read_checkpoint() is None
-                    key = (
-                        json.dumps(folder.job.get("settings", {}), sort_keys=True) if fresh else folder.job_id
-                    )
+                    never_idle = bool(folder.status.get("never_idle"))
+                    shared = json.dumps([folder.job.get("settings", {}), never_idle], sort_keys=True)
+                    key = shared if fresh else folder.job_id
                     groups.setdefault(key, []).append(job)
             except WithdrawnError:
                 continue

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from .documents.base import IDENTITY
 from .errors import ScannerError
 from .evaluate import Evaluator
-from .fileitem import candidate_item, item_key, match_line, shown_item
+from .fileitem import candidate_item, file_key, item_key, match_line, shown_item
 from .folderscan import Tally
 from .jobfolder import JobFolder
-from .names import printable
+from .names import encode_path, printable
 from .plan import Plan, PlanError
 from .protocol import dump_json
 from .walk import Frame, frames_from_json, frames_to_json
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
+#: Matches of one document that are listed for one IOC file; "any process" tells nothing more.
+MAX_DOCUMENT_MATCHES = 1000
+#: Shown of a text of an item; it was judged whole. A device manager takes no longer lines.
+MAX_SHOWN_CHARS = 8000
 
 
 class Results(Protocol):
@@ -48,8 +53,9 @@ class Judge:
         self._files = 0
         self._bytes = 0
         self._skipped: dict[str, int] = {}
-        #: Documents other than files that were collected already.
-        self.collected: list[str] = []
+        #: Documents other than files that were collected already -> what of them could not be told.
+        self.collected: dict[str, list[list[str]]] = {}
+        self._listed: dict[str, int] = {}
 
     def take(self, tally: Tally) -> None:
         """Judge what one batch of folders gave. Raises OSError (disk full), WithdrawnError."""
@@ -68,7 +74,21 @@ class Judge:
     def take_item(self, document: str, item: dict[str, Any]) -> None:
         """Judge one item that is no file."""
         for hit in self.evaluator.feed(document, item):
-            self._report(hit.ioc_digest, hit.tier, hit.item_ids, _other_line(document, item))
+            key = f"{document} {hit.ioc_digest}"
+            self._listed[key] = self._listed.get(key, 0) + 1
+            if self._listed[key] <= MAX_DOCUMENT_MATCHES:
+                self._report(hit.ioc_digest, hit.tier, hit.item_ids, _other_line(document, item))
+            else:
+                reason = (
+                    f"more than {MAX_DOCUMENT_MATCHES} items match one IOC file, the others are not listed"
+                )
+                self.evaluator.unavailable(document, reason)
+
+    def note_collected(self, document: str, gaps: list[list[str]]) -> None:
+        """A document was collected, and will not be again; ``gaps``: (document or term, reason)."""
+        self.collected[document] = gaps
+        for what, reason in gaps:
+            self.evaluator.unavailable(what, reason)
 
     def finish(self) -> None:
         """Join across documents, and write the summary. Raises OSError, WithdrawnError."""
@@ -133,7 +153,8 @@ class ScanJob(Judge):
             self.evaluator.restore_state(checkpoint["evaluator"])
             self._files, self._bytes = int(checkpoint["files"]), int(checkpoint["bytes"])
             self._skipped = {str(key): int(value) for key, value in checkpoint["skipped"].items()}
-            self.collected = [str(name) for name in checkpoint["collected"]]
+            for document, gaps in checkpoint["collected"].items():
+                self.note_collected(str(document), [[str(what), str(reason)] for what, reason in gaps])
         except (KeyError, TypeError, ValueError, AttributeError, PlanError):
             raise ScannerError(
                 "bad_checkpoint", "the stored place of the scan cannot be used", "start the task again"
@@ -158,17 +179,32 @@ class ScanJob(Judge):
 
 
 def _other_line(document: str, item: dict[str, Any]) -> dict[str, Any]:
-    """A match line of an item that is no file, or of a file that counts together with other items."""
-    shown = shown_item(item)
-    line: dict[str, Any] = {
+    """A match line of an item that is no file, or of a file that counts together with other items.
+
+    Neither can be acted on: there is no device and inode, and its tier is "hunt".
+    """
+    path = item.get("FullPath")
+    if document == "FileItem" and isinstance(path, str):
+        key, raw_path = file_key(path, item.get("INode")), encode_path(path)
+    else:
+        identity = item.get(IDENTITY)
+        shown_identity = identity if isinstance(identity, str) else dump_json(item).decode("ascii")
+        key, raw_path = item_key(document, shown_identity.encode("utf-8", "backslashreplace")), None
+        path = item.get("path")
+    shown = shown_item({name: _cut(value) for name, value in item.items() if name != IDENTITY})
+    place = path[0] if isinstance(path, list) and path else path
+    return {
         "document": document,
         "item": shown,
-        "item_key": item_key(document, dump_json(shown)),
-        "path": shown.get("FullPath") or shown.get("path") or "",
-        "path_b64": None,
-        "sha256": shown.get("Sha256sum"),
-        "size": shown.get("SizeInBytes"),
+        "item_key": key,
+        "path": printable(place)[:MAX_SHOWN_CHARS] if isinstance(place, str) else "",
+        "path_b64": raw_path,
+        "sha256": item.get("Sha256sum"),
+        "size": item.get("SizeInBytes"),
         "device": None,
         "inode": None,
     }
-    return line
+
+
+def _cut(value: Any) -> Any:
+    return value[:MAX_SHOWN_CHARS] if isinstance(value, str) else value

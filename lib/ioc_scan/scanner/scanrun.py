@@ -31,6 +31,8 @@ _LOOK_SECONDS = 0.5
 #: A place is stored at least this far apart, and never costs more than one part in two hundred.
 _STORE_SECONDS = 1.0
 _STORE_SHARE = 200
+#: Processor budget of a scan that waited for an idle device in vain.
+NEVER_IDLE_PERCENT = 20
 
 
 class ScanRun:
@@ -44,6 +46,8 @@ class ScanRun:
         self._clock = clock
         self._jobs = jobs
         self._settings: dict[str, Any] = jobs[0].folder.job.get("settings", {})
+        self._never_idle = bool(jobs[0].folder.status.get("never_idle"))
+        self._only_when_idle = bool(self._settings.get("idle_only", False)) and not self._never_idle
         self._started = time.monotonic()
         self._looked = self._started
         self._stored = self._started
@@ -94,6 +98,8 @@ class ScanRun:
         self._progress = Progress(self._scope.roots)
         questions = Questions([job.evaluator for job in self._jobs])
         cpu_percent = self._settings.get("cpu_percent", 100)
+        if self._never_idle:
+            cpu_percent = min(cpu_percent, NEVER_IDLE_PERCENT)
         threads = self._settings.get("threads", min(2, os.cpu_count() or 1))
         settings = Settings(
             self._scope.excluded, self._settings.get("max_hash_bytes"), cpu_percent, polite=True
@@ -155,6 +161,7 @@ class ScanRun:
         deadline = self._settings.get("deadline_seconds")
         assert self._progress is not None
         share = self._progress.share(pending())
+        used = self._only_when_idle and self._runner.idle.in_use(scanning=True) is not None
         for job in list(self._jobs):
             try:
                 word = job.folder.control()
@@ -164,6 +171,10 @@ class ScanRun:
                 elif word == "pause":
                     job.store(pending())
                     job.folder.write_status("paused")
+                    self._leave(job)
+                elif used:
+                    job.store(pending())
+                    job.folder.write_status("waiting_idle")
                     self._leave(job)
                 elif self._runner.expired(job.folder):
                     job.folder.end("expired", ScannerError("expired", "the scan's time is over"))

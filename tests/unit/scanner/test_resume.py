@@ -75,12 +75,12 @@ ALL = sorted(f"planted{number}" for number in range(12))
 
 
 def test_killed_again_and_again_it_finds_the_same_each_once(device: Device) -> None:
-    device.publish(device.job("scan", "s", settings=SLOW))
+    device.publish(device.job("scan", "s", settings={"scope": "all", "cpu_percent": 7}))
     chance = random.Random(3)
     kills = 0
     while status_of(device)["state"] != "done" and kills < 40:
         process = start(device)
-        time.sleep(chance.uniform(0.5, 1.2))
+        time.sleep(chance.uniform(0.4, 0.9))
         if process.poll() is None:
             process.kill()
             kills += 1
@@ -185,4 +185,50 @@ def test_the_processor_budget_is_kept(device: Device) -> None:
     used = after.children_user - before.children_user + after.children_system - before.children_system
     # the start of Python (imports) is not the scan's work
     assert used / passed < 0.6
+    assert found(device) == ALL
+
+
+def tell(device: Device, word: str) -> None:
+    (device.spool / "idle").write_text(word + "\n")
+
+
+def test_it_waits_until_the_device_is_idle_and_stops_when_it_is_used_again(device: Device) -> None:
+    tell(device, "used")
+    device.publish(device.job("scan", "s", settings={**SLOW, "idle_only": True}))
+    process = start(device)
+    wait_for(lambda: status_of(device)["state"] == "waiting_idle")
+    assert status_of(device)["files_seen"] == 0
+    tell(device, "idle")
+    wait_for(lambda: status_of(device)["state"] == "running" and status_of(device)["files_seen"] > 0)
+    tell(device, "used")
+    begin = time.monotonic()
+    wait_for(lambda: status_of(device)["state"] == "waiting_idle")
+    assert time.monotonic() - begin < 2.0
+    seen = status_of(device)["files_seen"]
+    time.sleep(1.2)
+    assert status_of(device)["files_seen"] == seen
+    tell(device, "idle")
+    process.wait(timeout=60)
+    assert status_of(device)["state"] == "done"
+    assert "never_idle" not in status_of(device)
+    assert found(device) == ALL
+
+
+def test_once_leaves_a_waiting_job_for_the_next_tick(device: Device) -> None:
+    tell(device, "used")
+    device.publish(device.job("scan", "s", settings={"scope": "all", "idle_only": True}))
+    device.run("--once", timeout=5)
+    assert status_of(device)["state"] == "waiting_idle"
+    tell(device, "idle")
+    device.run("--once")
+    assert status_of(device)["state"] == "done"
+
+
+def test_after_the_longest_wait_it_runs_throttled_and_says_so(device: Device) -> None:
+    tell(device, "used")
+    settings = {"scope": "all", "idle_only": True, "idle_max_wait_hours": 0}
+    device.publish(device.job("scan", "s", settings=settings))
+    device.run()
+    assert status_of(device)["state"] == "done"
+    assert status_of(device)["never_idle"] is True
     assert found(device) == ALL
