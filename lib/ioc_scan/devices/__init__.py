@@ -14,7 +14,7 @@ from ..text import printable
 from .base import DeviceManager
 
 #: The values of ``type`` in config.
-MANAGER_TYPES = ("local",)
+MANAGER_TYPES = ("local", "ssh")
 
 
 def build_manager(entry: Mapping[str, Any], *, clock: Clock = system_clock) -> DeviceManager:
@@ -24,6 +24,10 @@ def build_manager(entry: Mapping[str, Any], *, clock: Clock = system_clock) -> D
         from .local import LocalManager
 
         return LocalManager.from_config(entry, clock=clock)
+    if kind == "ssh":
+        from .ssh import SshManager
+
+        return SshManager.from_config(entry, clock=clock)
     raise ConfigError(
         "manager_type_unknown",
         f"device manager {printable(entry.get('name'))} has the unknown type {printable(kind)}",
