@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -30,7 +31,12 @@ OTHER_RULE_TYPES = {
     "suricata": "Suricata",
     "stix": "STIX",
 }
-_RULE_MARKS = (("rule ", "YARA"), ("detection:", "Sigma"), ("alert tcp", "Snort"), ("alert udp", "Snort"))
+_RULE_MARKS = (
+    (re.compile(r"^\s*(?:(?:private|global)\s+)*rule\s+\w+", re.MULTILINE), "YARA"),
+    (re.compile(r"^(?:detection|logsource)\s*:", re.MULTILINE), "Sigma"),
+    (re.compile(r"^\s*(?:alert|drop|reject|pass|log)\s+\w+\s+\S+\s+\S+\s+(?:->|<>)", re.MULTILINE), "Snort"),
+    (re.compile(r'"spec_version"\s*:|^\s*\[(?:file|domain-name|ipv4-addr|url):', re.MULTILINE), "STIX"),
+)
 _MESSAGES = {
     "below_threshold": "The verdict is below the threshold: recorded, nothing runs.",
     "nothing_to_do": "Every indicator was suppressed: recorded, nothing runs.",
@@ -377,10 +383,10 @@ def _decide(context: Context, detection_id: str, decision: str, policy: str | No
 
 def _refuse_custom(custom_ioc: str | None, rule_type: str | None) -> None:
     kind = (rule_type or "openioc").strip().lower()
-    text = (custom_ioc or "").lstrip().lower()
-    named = OTHER_RULE_TYPES.get(kind) or next(
-        (name for mark, name in _RULE_MARKS if mark in text[:4000]), None
-    )
+    text = (custom_ioc or "").strip()[:4000]
+    named = OTHER_RULE_TYPES.get(kind)
+    if named is None and not text.startswith("<"):
+        named = next((name for mark, name in _RULE_MARKS if mark.search(text)), None)
     if named or kind != "openioc":
         raise RefusedError(
             "rule_type_refused",
