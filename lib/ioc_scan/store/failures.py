@@ -47,12 +47,19 @@ _KNOWN = (
 # PostgreSQL's own codes, where it gives one (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _BY_SQLSTATE = {
     "25006": "read-only transaction",
+    "28000": "does not exist",
+    "28P01": "password authentication failed",
+    "3D000": "does not exist",
+    "40001": "lock timeout",
+    "40P01": "lock timeout",
     "42501": "permission denied",
     "53100": "no space left on device",
+    "53300": "connection",
     "55P03": "lock timeout",
     "57P01": "connection",
     "57P02": "connection",
     "57P03": "connection",
+    "XX001": "malformed",
 }
 
 
@@ -67,7 +74,9 @@ def to_store_error(error: Exception) -> StoreError:
             "the row exists already, or what it belongs to is gone",
         )
     state = getattr(original, "sqlstate", None)
-    words = f"{_BY_SQLSTATE.get(state or '', '')} {words}"
+    if state and "append-only" not in words:
+        # The server's code says more than its words, which may quote anything.
+        words = _BY_SQLSTATE.get(state, "connection" if state.startswith("08") else "")
     for piece, code, meaning, hint in _KNOWN:
         if piece in words:
             return StoreError(code, meaning, hint)

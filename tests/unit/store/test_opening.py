@@ -290,6 +290,13 @@ def test_a_transaction_within_a_transaction_fails_at_once(url: str, clock: Clock
             assert reader.flags.get("a") is None
 
 
+def test_a_mistake_in_a_statement_is_not_taken_for_a_lost_server(url: str, clock: Clock) -> None:
+    with Store.open(url, clock=clock, allow_temporary=True) as store:
+        with pytest.raises(StoreError) as caught, store.reading() as tx:
+            tx.connection.exec_driver_sql("SELECT no_such_column FROM flags")
+        assert caught.value.code == "store_failed" and "no_such_column" in caught.value.message
+
+
 def test_an_error_in_the_block_undoes_all_of_it(url: str, clock: Clock) -> None:
     with Store.open(url, clock=clock, allow_temporary=True) as store:
         with pytest.raises(KeyError), store.transaction() as tx:
