@@ -12,10 +12,10 @@ from typing import Any
 
 from ioc_scan.detection import cape_config
 from ioc_scan.detection.collect import Collector
+from ioc_scan.detection.hosts import Hosts
 from ioc_scan.detection.kinds import base_name
 from ioc_scan.detection.selection import WHOLE, Each, Selection
 from ioc_scan.detection.values import (
-    clean_address,
     clean_domain,
     clean_hashes,
     clean_number,
@@ -29,8 +29,6 @@ from ioc_scan.errors import InputError
 MALICIOUS_SCORE = 7.0
 SUSPICIOUS_SCORE = 4.0
 MAX_PATHS_PER_FILE = 10
-MAX_TRACKED_ADDRESSES = 5000
-EPOCH = "1970-01-01T00:00:00Z"
 
 _PE = {"guest_signers": WHOLE, "digital_signers": WHOLE}
 _FILE = {
@@ -99,36 +97,26 @@ class CapeReport:
         self._collector = Collector(self._losses)
         self._facts: dict[str, Any] = {}
         self._counted: Counter[str] = Counter()
-        self._flows: dict[str, set[tuple[str, Any]]] = {}
-        self._hosts: dict[str, str] = {}
-        self._target_file: dict[str, Any] = {}
+        self._hosts = Hosts(self._losses)
         for path, value in selection:
             self._take(path.removeprefix("/data") if path.startswith("/data/") else path, value)
         self._top_keys = selection.top_keys
+
+    product = "cape"
 
     def normal_form(self) -> dict[str, Any]:
         """Everything but ``detection_id`` and ``source``. Raises InputError for what is no CAPE report."""
         self._refuse_foreign()
         target = self._target()
-        self._add_hosts()
-        form: dict[str, Any] = {"verdict": self._verdict(), "target": target}
-        form["detected_at"] = clean_time(self._facts.get("/info/ended")) or clean_time(
-            self._facts.get("/info/started")
-        )
-        if form["detected_at"] is None:
-            self._losses["no_time"] += 1
-            form["detected_at"] = EPOCH
+        self._hosts.add_to(self._collector, "network/hosts")
         started = clean_time(self._facts.get("/info/started"))
-        if started:
-            form["analysis_started"] = started
-        form["indicators"] = self._collector.finish()
-        if self._collector.truncated:
-            form["truncated"] = True
-        if self._counted:
-            form["not_listed"] = dict(sorted(self._counted.items()))
-        if self._losses:
-            form["losses"] = dict(sorted(self._losses.items()))
-        return form
+        return self._collector.assemble(
+            verdict=self._verdict(),
+            target=target,
+            detected_at=clean_time(self._facts.get("/info/ended")) or started,
+            analysis_started=started,
+            counted=self._counted,
+        )
 
     @property
     def version(self) -> str | None:
@@ -173,19 +161,9 @@ class CapeReport:
 
     def _take_traffic(self, kind: str, value: Any) -> None:
         if kind in ("tcp", "udp"):
-            address = clean_address(value.get("dst"))
-            if address and (address[1] in self._flows or len(self._flows) < MAX_TRACKED_ADDRESSES):
-                ports = self._flows.setdefault(address[1], set())
-                if len(ports) < 16:
-                    ports.add((kind, clean_size(value.get("dport"))))
+            self._hosts.flow(value.get("dst"), value.get("dport"))
         elif kind == "hosts":
-            address = clean_address(value.get("ip") if isinstance(value, dict) else value)
-            if address is None:
-                self._losses["bad_address"] += 1
-            elif len(self._hosts) < MAX_TRACKED_ADDRESSES:
-                self._hosts.setdefault(address[1], address[0])
-            else:
-                self._losses["over_limit_contacted"] += 1
+            self._hosts.contact(value.get("ip") if isinstance(value, dict) else value)
         elif kind == "domains":
             domain = clean_domain(value.get("domain") if isinstance(value, dict) else value)
             if domain:
@@ -226,16 +204,6 @@ class CapeReport:
         self._collector.add(
             "windows-registry-key", "persistence", value=key, value_name=name[:1024], evidence="write_keys"
         )
-
-    def _add_hosts(self) -> None:
-        for address, type_ in self._hosts.items():
-            flows = self._flows.get(address, set())
-            ports = {port for _, port in flows}
-            port = next(iter(ports)) if len(ports) == 1 else None
-            only_dns = bool(flows) and ports == {53}
-            role = "resolver" if only_dns else "contacted"
-            usable = port if port is not None and port <= 65535 else None
-            self._collector.add(type_, role, value=address, port=usable, evidence="network/hosts")
 
     def _target(self) -> dict[str, Any]:
         category = self._facts.get("/target/category")

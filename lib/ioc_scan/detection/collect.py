@@ -12,6 +12,8 @@ MAX_INDICATORS = 2000
 #: Per rank, so that a flood of one kind costs bounded memory before the final cut.
 MAX_PER_RANK = 2000
 
+EPOCH = "1970-01-01T00:00:00Z"
+
 Indicator = dict[str, Any]
 
 _ROLE_RANK = {
@@ -66,6 +68,30 @@ class Collector:
         for indicator in ordered[MAX_INDICATORS:]:
             self._drop(indicator)
         return ordered[:MAX_INDICATORS]
+
+    def assemble(
+        self,
+        *,
+        verdict: dict[str, Any],
+        target: dict[str, Any],
+        detected_at: str | None,
+        analysis_started: str | None = None,
+        counted: Counter[str] | None = None,
+    ) -> dict[str, Any]:
+        """The normal form but for ``detection_id`` and ``source``. A missing time is a loss, not a guess."""
+        if detected_at is None:
+            self._losses["no_time"] += 1
+        form: dict[str, Any] = {"verdict": verdict, "target": target, "detected_at": detected_at or EPOCH}
+        if analysis_started:
+            form["analysis_started"] = analysis_started
+        form["indicators"] = self.finish()
+        if self.truncated:
+            form["truncated"] = True
+        if counted:
+            form["not_listed"] = dict(sorted(counted.items()))
+        if self._losses:
+            form["losses"] = dict(sorted(self._losses.items()))
+        return form
 
     def _drop(self, indicator: Indicator) -> None:
         self.truncated = True

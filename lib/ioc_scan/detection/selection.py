@@ -35,9 +35,13 @@ Events = Iterator[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Each:
-    """The items of a list; ``shape`` is a dict of wanted keys, or None for the whole item."""
+    """The items of a list, or with ``of_map`` the values of an object, each with its key as ``_key``.
+
+    ``shape`` is a dict of wanted keys, or None for the whole item.
+    """
 
     shape: dict[str, Any] | None = None
+    of_map: bool = False
 
 
 @dataclass
@@ -92,7 +96,10 @@ class Selection:
         elif isinstance(node, dict) and event == "start_map":
             self._depth += 1
             yield from self._map(events, node, path)
-        elif isinstance(node, Each) and event == "start_array":
+        elif isinstance(node, Each) and node.of_map and event == "start_map":
+            self._depth += 1
+            yield from self._values(events, node, path)
+        elif isinstance(node, Each) and not node.of_map and event == "start_array":
             self._depth += 1
             for event, value in events:
                 if event == "end_array":
@@ -105,6 +112,16 @@ class Selection:
             # CAPE writes an empty list where a section has nothing to say; that is no lie
             if not self._is_empty(events, event, value):
                 self.losses["unexpected_type"] += 1
+
+    def _values(self, events: Events, node: Each, path: str) -> Iterator[tuple[str, Any]]:
+        for event, key in events:
+            if event == "end_map":
+                self._depth -= 1
+                return
+            event, value = next(events)
+            item = self._keep(events, event, value, node.shape)
+            if isinstance(item, dict):
+                yield path, {**item, "_key": key[:200]}
 
     def _is_empty(self, events: Events, event: str, value: Any) -> bool:
         if event not in _OPEN:

@@ -104,16 +104,27 @@ class _Capped:
             raise _refused("archive_too_large", "it unpacks to too much")
 
 
-def digests(stream: BinaryIO, size: int, max_report_bytes: int) -> list[tuple[str, str]]:
-    """``(SHA-256 hex, name)`` of every entry. Raises InputError ``archive_*``."""
-    found: list[tuple[str, str]] = []
+@dataclass(frozen=True)
+class Digested:
+    """An entry that was read through: its digest and its first bytes."""
+
+    sha256: str
+    name: str
+    head: bytes
+
+
+def digests(stream: BinaryIO, size: int, max_report_bytes: int) -> list[Digested]:
+    """Every entry, read once. Raises InputError ``archive_*``."""
+    found: list[Digested] = []
     total = 0
     with opened(stream, size) as entries:
         for entry in entries:
             digest = hashlib.sha256()
             length = 0
+            head = b""
             with entry.open() as content:
                 while chunk := content.read(1 << 18):
+                    head = head or chunk[:4096]
                     if not length and _is_packed(chunk):
                         raise _refused("archive_nested", f"{printable(entry.name, 100)} is an archive itself")
                     length += len(chunk)
@@ -126,9 +137,9 @@ def digests(stream: BinaryIO, size: int, max_report_bytes: int) -> list[tuple[st
                     if total > MAX_REPORTS_WORTH * max_report_bytes or total > MAX_RATIO * max(size, 4096):
                         raise _refused("archive_too_large", "its entries unpack to too much")
                     digest.update(chunk)
-            if any(entry.name == name for _, name in found):
+            if any(entry.name == known.name for known in found):
                 raise _refused("archive_bad_name", f"two entries are called {printable(entry.name, 100)}")
-            found.append((digest.hexdigest(), entry.name))
+            found.append(Digested(digest.hexdigest(), entry.name, head))
     return found
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ioc_scan.detection import ids
-from ioc_scan.detection.normalize import normalize_report
+from ioc_scan.detection.normalize import normalize_report, sniff
 from ioc_scan.detection.reading import DEFAULT_MAX_BYTES
 from ioc_scan.detection.sources import archives
 from ioc_scan.detection.sources.base import Cursor, Row, SourceHealth, SourceUnavailable
@@ -28,8 +28,6 @@ IGNORED_SUFFIXES = (".part", ".tmp", ".crdownload", ".swp", "~")
 MAX_FILES = 20_000
 #: A file is complete once it was left alone for this long.
 SETTLE_SECONDS = 2.0
-#: In place of a name inside: the archive as a whole is refused. No entry can be called so.
-_REFUSED = "/"
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -42,7 +40,17 @@ class _Entry:
     modified: float
 
 
+@dataclass(frozen=True)
+class _Report:
+    """Where a report stands in a file: as the file itself (``member`` None) or inside an archive."""
+
+    product: str
+    member: str | None = None
+    refused: bool = False
+
+
 class FolderSource:
+    #: of reports whose sandbox cannot be told
     product = "cape"
 
     def __init__(
@@ -59,7 +67,7 @@ class FolderSource:
         self._product = product
         self._look_back = timedelta(hours=look_back_hours)
         self._max_report_bytes = max_report_bytes
-        self._known: dict[tuple[str, tuple[int, int, int, int]], dict[str, str | None]] = {}
+        self._known: dict[tuple[str, tuple[int, int, int, int]], dict[str, _Report]] = {}
 
     @classmethod
     def from_config(cls, entry: dict[str, Any]) -> FolderSource:
@@ -73,7 +81,7 @@ class FolderSource:
         return cls(
             entry["name"],
             path,
-            product=entry.get("product") or None,
+            product=None if entry.get("product") in (None, "", "auto") else entry["product"],
             look_back_hours=entry.get("look_back_hours") or 24,
             max_report_bytes=entry.get("max_report_bytes") or DEFAULT_MAX_BYTES,
         )
@@ -89,7 +97,7 @@ class FolderSource:
             for entry in sorted(entries, key=lambda entry: (entry.arrived, entry.name)):
                 if now.timestamp() - entry.modified < SETTLE_SECONDS and entry.modified <= now.timestamp():
                     continue
-                rows += [self._row(report_id, entry) for report_id in self._contents(folder, entry)]
+                rows += [self._row(*found, entry) for found in self._contents(folder, entry).items()]
         return rows, {"listed_at": int(now.timestamp())}
 
     def fetch(self, report_id: str) -> dict[str, Any]:
@@ -118,39 +126,39 @@ class FolderSource:
             return SourceHealth(False, (str(error),))
         return SourceHealth(not problems, tuple(problems))
 
-    def _read(self, folder: _Folder, entry: _Entry, report_id: str, member: str | None) -> dict[str, Any]:
+    def _read(self, folder: _Folder, entry: _Entry, report_id: str, report: _Report) -> dict[str, Any]:
         with folder.open(entry.name) as stream:
-            if member is None:
-                return self._normalize(stream, report_id)
-            if member == _REFUSED:
+            if report.refused:
                 archives.digests(
                     stream, entry.size, self._max_report_bytes
                 )  # says again what is wrong with it
+            elif report.member is None:
+                return self._normalize(stream, report_id, report.product)
             with archives.opened(stream, entry.size) as entries:
                 for packed in entries:
-                    if packed.name == member:
+                    if packed.name == report.member:
                         with packed.open() as content:
-                            return self._normalize(content, report_id)
+                            return self._normalize(content, report_id, report.product)
         raise SourceError("report_gone", f"source {self.name}: the archive holds this report no longer")
 
-    def _normalize(self, stream: BinaryIO, report_id: str) -> dict[str, Any]:
+    def _normalize(self, stream: BinaryIO, report_id: str, product: str) -> dict[str, Any]:
         return normalize_report(
             stream,
-            product=self._product,
+            product=product,
             instance=self.name,
             report_id=report_id,
             max_bytes=self._max_report_bytes,
         )
 
-    def _row(self, report_id: str, entry: _Entry) -> Row:
+    def _row(self, report_id: str, report: _Report, entry: _Entry) -> Row:
         return Row(
-            detection_id=ids.detection_id(self.product, self.name, report_id),
+            detection_id=ids.detection_id(report.product, self.name, report_id),
             report_id=report_id,
             reported_at=datetime.fromtimestamp(int(entry.arrived), timezone.utc),
         )
 
-    def _contents(self, folder: _Folder, entry: _Entry) -> dict[str, str | None]:
-        """Report ids in a file, with the name inside an archive, or None where the file is the report."""
+    def _contents(self, folder: _Folder, entry: _Entry) -> dict[str, _Report]:
+        """The reports in a file, by id."""
         key = (entry.name, entry.stamp)
         if key not in self._known:
             if len(self._known) > 2 * MAX_FILES:
@@ -162,24 +170,30 @@ class FolderSource:
                 return {}
         return self._known[key]
 
-    def _look_into(self, folder: _Folder, entry: _Entry) -> dict[str, str | None]:
+    def _look_into(self, folder: _Folder, entry: _Entry) -> dict[str, _Report]:
         if entry.size > self._max_report_bytes:
             # not worth reading: its fetch is refused, and that is reported
-            return {ids.digest_part(f"{entry.name}\0{entry.stamp}".encode("utf-8", "surrogateescape")): None}
+            name = f"{entry.name}\0{entry.stamp}".encode("utf-8", "surrogateescape")
+            return {ids.digest_part(name): _Report(self._product or self.product)}
         with folder.open(entry.name) as stream:
             packed = archives.is_archive(stream)
+            product = self._product or sniff(stream.read(4096))
+            stream.seek(0)
             digest = hashlib.sha256()
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
             own_id = ids.digest_name(digest.hexdigest())
             if not packed:
-                return {own_id: None}
+                return {own_id: _Report(product)}
             stream.seek(0)
             try:
                 found = archives.digests(stream, entry.size, self._max_report_bytes)
             except InputError:
-                return {own_id: _REFUSED}
-        return {ids.digest_name(digest_): name for digest_, name in found}
+                return {own_id: _Report(self._product or self.product, refused=True)}
+        return {
+            ids.digest_name(item.sha256): _Report(self._product or sniff(item.head), item.name)
+            for item in found
+        }
 
 
 class _Folder:
