@@ -7,6 +7,7 @@ dropped without a word; here it is refused aloud. Works with jsonschema 3.2 and 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,15 +146,57 @@ def parameters_schema(parameters: dict[str, Any], *, open_top: bool = False) -> 
     }
 
 
+def heeded_output_schema(schema: Any) -> dict[str, Any] | None:
+    """The output_schema StackStorm goes by, or None where it ignores it without a word.
+
+    ``type`` must be one name, at every depth: a single list of types, and nothing is checked or masked.
+    The old form (properties at the top, no ``type``) is heeded for masking alone; see :func:`mask_output`.
+    """
+    if not isinstance(schema, dict) or "type" not in schema or list(type_lists(schema)):
+        return None
+    return schema if _MetaValidator.is_valid(schema) else None
+
+
+def type_lists(schema: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Places of ``type: [...]``; below ``properties`` a key of that name is a property."""
+    if isinstance(schema, list):
+        for number, item in enumerate(schema):
+            yield from type_lists(item, (*path, number))
+    if not isinstance(schema, dict):
+        return
+    for key, value in schema.items():
+        if key == "type" and isinstance(value, list):
+            yield (*path, key)
+        elif key in ("properties", "patternProperties", "definitions") and isinstance(value, dict):
+            for name, below in value.items():
+                yield from type_lists(below, (*path, key, name))
+        elif key not in ("default", "enum"):
+            yield from type_lists(value, (*path, key))
+
+
+def mask_output(value: Any, schema: Any) -> Any:
+    """What of a result StackStorm's API shows, by the action's output_schema."""
+    heeded = heeded_output_schema(schema) or heeded_output_schema({"type": "object", "properties": schema})
+    return mask(value, heeded) if schema and heeded else value
+
+
 def mask(value: Any, schema: Any) -> Any:
     """A copy of ``value`` with everything under ``secret: true`` shown as stars, as StackStorm's API does."""
-    if not isinstance(schema, dict) or value is None:
+    if not isinstance(schema, dict):
         return value
     if schema.get("secret"):
         return "********"
-    if isinstance(value, dict):
-        properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
-        return {name: mask(item, properties.get(name, rest)) for name, item in value.items()}
-    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+    if schema.get("type") == "object" and isinstance(value, dict):
+        return {name: mask(item, _schema_of(name, schema)) for name, item in value.items()}
+    if schema.get("type") == "array" and isinstance(value, list) and isinstance(schema.get("items"), dict):
         return [mask(item, schema["items"]) for item in value]
     return value
+
+
+def _schema_of(name: str, schema: dict[str, Any]) -> Any:
+    if name in (schema.get("properties") or {}):
+        return schema["properties"][name]
+    for pattern, below in (schema.get("patternProperties") or {}).items():
+        if re.search(pattern, name):
+            return below
+    return schema.get("additionalProperties")

@@ -251,10 +251,11 @@ class Executor:
 
     def _check_output(self, action: Action, status: str, result: Any) -> tuple[str, Any]:
         """StackStorm does this with ``[system] validate_output_schema``, off by default; here it is on."""
-        if action.output_key is None or "type" not in action.output_schema:
+        schema = dialect.heeded_output_schema(action.output_schema)
+        if action.output_key is None or schema is None:
             return status, result
         try:
-            dialect.validate(result[action.output_key], action.output_schema, none_is_absent=False)
+            dialect.validate(result[action.output_key], schema, none_is_absent=False)
         except jsonschema.ValidationError as error:
             message = "Error validating output. See error output for more details."
             return "failed", {"error": str(error), "message": message}
@@ -263,7 +264,7 @@ class Executor:
     def _masked(self, action: Action, result: Any) -> Any:
         result = json.loads(json.dumps(result))
         if isinstance(result, dict) and action.output_key in result:
-            result[action.output_key] = dialect.mask(result[action.output_key], action.output_schema)
+            result[action.output_key] = dialect.mask_output(result[action.output_key], action.output_schema)
         return result
 
     def _tell(self, execution: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from standalone import dialect
 from standalone.lint.model import Finding, LintPack, PythonFile, YamlFile, methods
 from standalone.lint.schemas import check_parameters, check_schema
 from standalone.pack import RUNNER_PARAMETERS
@@ -61,6 +62,10 @@ def _metadata(pack: LintPack, file: YamlFile) -> Iterator[Finding]:
         yield file.finding("output_schema_missing", "no output_schema", "Say what the result holds.")
     elif isinstance(output, dict):
         yield from check_schema(file, output, "output_schema")
+        for path in dialect.type_lists(output):
+            todo = "Use anyOf: with a list StackStorm checks and masks nothing, and does not say so."
+            where = ("output_schema", *path)
+            yield file.finding("output_schema_type_list", f"type is a list in {where[-2]}", todo, *where)
         if "type" not in output:
             todo = "Start it with `type: object` and `properties:`; the old form is never checked."
             yield file.finding("output_schema_untyped", "output_schema has no type", todo, "output_schema")

@@ -34,6 +34,7 @@ TRAPS = {
     "actions/no_output_schema.yaml": {"output_schema_missing"},
     "actions/not_yaml.yaml": {"file_unreadable"},
     "actions/old_output_schema.yaml": {"output_schema_untyped"},
+    "actions/output_type_list.yaml": {"output_schema_type_list"},
     "actions/parameter_not_taken.py": {"run_signature"},
     "actions/postponed_dataclass.py": {"future_dataclass"},
     "actions/required_list_in_output.yaml": {"schema_required_list"},

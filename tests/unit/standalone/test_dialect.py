@@ -62,9 +62,35 @@ def test_parameters_stackstorm_would_not_register(parameters):
 
 def test_secrets_are_masked_at_every_depth():
     schema = {
-        "properties": {"a": {"secret": True}, "b": {"items": {"properties": {"c": {"secret": True}}}}},
+        "type": "object",
+        "properties": {
+            "a": {"secret": True},
+            "b": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"c": {"secret": True}}},
+            },
+        },
         "additionalProperties": {"secret": True},
     }
     value = {"a": 1, "b": [{"c": 2, "d": 3}], "e": 4}
     stars = "********"
     assert dialect.mask(value, schema) == {"a": stars, "b": [{"c": stars, "d": 3}], "e": stars}
+
+
+@pytest.mark.parametrize(
+    ("schema", "shown"),
+    [
+        ({"type": "object", "properties": {"a": {"type": "string", "secret": True}}}, "********"),
+        ({"a": {"type": "string", "secret": True}}, "********"),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "string", "secret": True}, "b": {"type": ["string", "null"]}},
+            },
+            "open",
+        ),
+        ({}, "open"),
+    ],
+)
+def test_one_list_of_types_and_nothing_is_masked(schema, shown):
+    assert dialect.mask_output({"a": "open"}, schema) == {"a": shown}
