@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -165,11 +164,14 @@ def test_a_second_runner_leaves_the_spool_to_the_first(device: Device) -> None:
     assert status_of(device)["state"] == "running"
 
 
-def test_a_tree_that_vanishes_while_it_is_scanned_is_an_error(device: Device) -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_a_tree_that_vanishes_while_it_is_scanned_is_an_error(device: Device, again: bool) -> None:
     device.publish(device.job("scan", "s", settings=SLOW))
     process = start(device)
     wait_for(lambda: status_of(device)["files_seen"] > 0)
-    shutil.rmtree(device.tree)
+    device.tree.rename(device.base / "gone")
+    if again:
+        device.tree.mkdir()  # a mount point without its disk looks like this
     assert process.wait(timeout=10) == 0
     status = status_of(device)
     assert status["state"] == "failed"
