@@ -63,12 +63,12 @@ class BranchCompiler:
                 self.ioc, self._predicate(self._leaf(item, term, (operation, value), exact_case))
             )
             return
-        entry = self.builder.value_set(self.ioc, term, operation, exact_case, False)
+        entry = self.builder.value_set(self.ioc, term, operation, exact_case, False, 1)
         if operation == "hash":
             entry.digests += bytes.fromhex(value)
         else:
             entry.values.append(value)
-        entry.add_id(item_label(item))
+        entry.add_ids([item_label(item)])
 
     def _add_sized_hash(self, node: Indicator) -> bool:
         """AND(SizeInBytes is N, hash is X), the shape nearly every generated file has."""
@@ -91,18 +91,17 @@ class BranchCompiler:
             or digest[0].document != "FileItem"
         ):
             return False
-        self.add_sized_hash(
-            digest[0], size[1][1][0], bytes.fromhex(digest[1][1]), item_label(first), item_label(second)
-        )
+        ids = [item_label(first), item_label(second)]
+        self.add_sized_hashes(digest[0], [size[1][1][0]], bytes.fromhex(digest[1][1]), ids)
         return True
 
-    def add_sized_hash(self, term: Term, size: int, digest: bytes, first_id: str, second_id: str) -> None:
-        entry = self.builder.value_set(self.ioc, term, "hash", False, True)
+    def add_sized_hashes(self, term: Term, sizes: list[int], digests: bytes, ids: list[str]) -> None:
+        """Many of AND(SizeInBytes is, hash is): two ids each, in the order of the file."""
+        entry = self.builder.value_set(self.ioc, term, "hash", False, True, len(sizes))
         assert entry.sizes is not None
-        entry.digests += digest
-        entry.sizes.append(size)
-        entry.add_id(first_id)
-        entry.add_id(second_id)
+        entry.sizes += sizes
+        entry.digests += digests
+        entry.add_ids(ids)
 
     # ------------------------------------------------------------------------------------------- trees
 

@@ -1,18 +1,19 @@
-"""Compiles an IOC file of any length in pieces: parsed logic is compiled and dropped as it arrives.
+"""Compiles an IOC file of any length in pieces: logic is compiled and dropped as it arrives.
 
-The same meaning as reading the document and compiling it, for UTF-8 files; the shape generated files have
-(AND of size and hash) is recognised on the element itself.
+The same plan as reading the document and compiling it, for UTF-8 files. The plainest form of generated files (an OR
+of AND(size, hash)) is read off the text by :mod:`ioc_scan.openioc.plain_groups`; the parser gets everything else.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from lxml import etree
 
 from ioc_scan.openioc.branches import BranchCompiler
 from ioc_scan.openioc.model import Ioc
+from ioc_scan.openioc.plain_groups import PlainGroups, opening_end
 from ioc_scan.openioc.plan_builder import PlanBuilder
 from ioc_scan.openioc.reader import NAMESPACES, DocumentReader, document_version
 from ioc_scan.openioc.secure_xml import (
@@ -25,85 +26,107 @@ from ioc_scan.openioc.secure_xml import (
     malformed,
     pull_parser,
 )
-from ioc_scan.openioc.terms import HASH_TYPES, find_term
 from ioc_scan.text import printable
 
 _CHUNK_BYTES = 256 * 1024
-_HASHES = {f"FileItem/{name}": find_term(f"FileItem/{name}") for name in ("Md5sum", "Sha1sum", "Sha256sum")}
 
 
 def read_stream(builder: PlanBuilder, stream: BinaryIO, tier: str, max_bytes: int) -> None:
     """Add one IOC file to a plan. Raises InputError."""
-    _Bulk(builder, tier, max_bytes).run(stream)
+    _Bulk(builder, stream, tier, max_bytes).run()
 
 
 class _Bulk:
-    def __init__(self, builder: PlanBuilder, tier: str, max_bytes: int) -> None:
+    def __init__(self, builder: PlanBuilder, stream: BinaryIO, tier: str, max_bytes: int) -> None:
         self.builder = builder
+        self.stream = stream
         self.max_bytes = max_bytes
+        self.size = 0
+        self.digest = hashlib.sha256()
         self.number = builder.add_ioc("", Ioc("1.0", ""), tier)
         self.compiler = BranchCompiler(builder, self.number)
+        self.parser = pull_parser()
+        self.root: etree._Element | None = None
         self.logic: etree._Element | None = None
 
-    def run(self, stream: BinaryIO) -> None:
-        first = stream.read(_CHUNK_BYTES)
-        head = first[: MAX_PROLOG_CHARS + 1024]
-        text, codec = decode(_whole_characters(head))
+    def read(self) -> bytes:
+        chunk = self.stream.read(_CHUNK_BYTES)
+        self.size += len(chunk)
+        if self.size > self.max_bytes:
+            raise IocRefused("file_too_large", f"the file has more than {self.max_bytes} bytes", "split it")
+        self.digest.update(chunk)
+        return chunk
+
+    def run(self) -> None:
+        chunk = self.read()
+        text, codec = decode(_whole_characters(chunk[: MAX_PROLOG_CHARS + 1024]))
         if codec != "utf-8":
             raise IocRefused(
-                "encoding_refused",
-                "a file beyond the usual size has to be UTF-8",
-                "save the file as UTF-8",
-                1,
+                "encoding_refused", "a file of this size has to be UTF-8", "save the file as UTF-8", 1
             )
         check_prolog(text)
-        digest = hashlib.sha256()
-        parser = pull_parser()
-        size = 0
-        chunk = first
         try:
+            chunk = self.take_plain_groups(chunk)
             while chunk:
-                size += len(chunk)
-                if size > self.max_bytes:
-                    raise IocRefused(
-                        "file_too_large", f"the file has more than {self.max_bytes} bytes", "split it"
-                    )
-                digest.update(chunk)
-                parser.feed(chunk)
-                self.sweep(parser)
-                chunk = stream.read(_CHUNK_BYTES)
-            root = parser.close()
+                self.parser.feed(chunk)
+                self.sweep()
+                chunk = self.read()
+            root = self.parser.close()
         except etree.XMLSyntaxError as error:
             raise malformed(error) from None
         self.finish(root)
-        self.builder.iocs[self.number]["digest"] = digest.hexdigest()
 
-    def sweep(self, parser: etree.XMLPullParser) -> None:
-        """Compile what has arrived whole, and drop it."""
-        for _, root in parser.read_events():
+    def take_plain_groups(self, chunk: bytes) -> bytes:
+        """Compile plain groups that follow the opening of the logic; what is left of the text read so far."""
+        end = opening_end(chunk)
+        if end is None:
+            return chunk
+        self.parser.feed(chunk[:end])
+        self.sweep()
+        logic, rest = self.find_logic(), chunk[end:]
+        # the parser's own word that we stand right inside the first OR
+        if logic is None or len(logic) != 1 or logic[0].get("operator") != "OR" or len(logic[0]):
+            return rest
+        if self.builder.binding != "item":
+            return rest
+        groups = PlainGroups(self.compiler)
+        while True:
+            rest = groups.take(rest)
+            more = b"" if groups.stopped else self.read()
+            if not more:
+                break
+            rest += more
+        # the parser counts lines for its messages
+        self.parser.feed(b"\n" * groups.lines)
+        return rest or self.read()
+
+    def sweep(self) -> None:
+        """Compile what the parser has whole, and drop it."""
+        for _, root in self.parser.read_events():
             self.start(cast(etree._Element, root))
         node = self.find_logic()
         while node is not None and len(node):
-            for child in list(node)[:-1]:
+            whole = list(node)[:-1]
+            for child in whole:
                 self.add(child)
-                node.remove(child)
+            del cast(Any, node)[: len(whole)]
             last = node[-1]
             node = last if last.tag == self.indicator and last.get("operator") == "OR" else None
 
     def start(self, root: etree._Element) -> None:
-        if hasattr(self, "root"):
+        if self.root is not None:
             return
         self.root = root
         version = document_version(root)
         namespace = "{" + NAMESPACES[version] + "}"
         self.reader = DocumentReader(version)
         self.indicator, self.item = namespace + "Indicator", namespace + "IndicatorItem"
-        self.context, self.content = namespace + "Context", namespace + "Content"
         self.logic_tag = namespace + ("definition" if version == "1.0" else "criteria")
-        self.named = namespace + "short_description"
+        self.title = namespace + "short_description"
+        self.metadata = namespace + "metadata"
 
     def find_logic(self) -> etree._Element | None:
-        if self.logic is None and hasattr(self, "root"):
+        if self.logic is None and self.root is not None:
             self.logic = self.root.find(self.logic_tag)
         return self.logic
 
@@ -115,20 +138,19 @@ class _Bulk:
             )
         for child in logic:
             self.add(child)
-        name = root.findtext(self.named) or root.findtext(
-            f"{self.named[: self.named.index('}') + 1]}metadata/{self.named}"
-        )
+        name = root.findtext(self.title) or root.findtext(f"{self.metadata}/{self.title}")
         identifier = root.get("id") or ""
         self.builder.iocs[self.number].update(
-            id=printable(identifier, 120), name=printable(name or identifier, 120)
+            id=printable(identifier, 120),
+            name=printable(name or identifier, 120),
+            digest=self.digest.hexdigest(),
         )
 
     def add(self, element: etree._Element) -> None:
         tag = element.tag
         if tag == self.indicator:
-            if not self.add_sized_hash(element):
-                _check_depth(element, 0)
-                self.compiler.add(self.reader.indicator(element))
+            _check_depth(element, 0)
+            self.compiler.add(self.reader.indicator(element))
         elif tag == self.item:
             self.compiler.add(self.reader.item(element))
         else:
@@ -136,44 +158,6 @@ class _Bulk:
                 "unknown_logic", f"{printable(tag, 80)} has no meaning here", "", line_of(element)
             )
         self.reader.notes.clear()  # nobody reads them here, and there may be millions
-
-    def add_sized_hash(self, element: etree._Element) -> bool:
-        """AND(SizeInBytes is N, hash is X) in its plainest form; anything else is left to the reader."""
-        if element.get("operator") != "AND" or len(element) != 2 or self.builder.binding != "item":
-            return False
-        size_item, hash_item = element
-        size_id, size_search, size_text = self.plain(size_item)
-        if size_search != "FileItem/SizeInBytes" or not (
-            size_text.isascii() and size_text.isdigit() and len(size_text) < 19
-        ):
-            return False
-        hash_id, hash_search, hash_text = self.plain(hash_item)
-        term = _HASHES.get(hash_search)
-        if term is None or len(hash_text) != HASH_TYPES[term.type] or not hash_text.isalnum():
-            return False
-        try:
-            digest = bytes.fromhex(hash_text)
-        except ValueError:
-            return False
-        self.compiler.add_sized_hash(term, int(size_text), digest, size_id, hash_id)
-        return True
-
-    def plain(self, item: etree._Element) -> tuple[str, str, str]:
-        """Id, term and content of an item with condition ``is`` and nothing unusual; else empty texts."""
-        if item.tag == self.item and len(item) == 2:
-            attributes = item.items()
-            context, content = item
-            if (
-                context.tag == self.context
-                and content.tag == self.content
-                and len(content) == 0
-                and len(attributes) == 2
-                and attributes[0][0] == "id"
-                and attributes[0][1]
-                and attributes[1] == ("condition", "is")
-            ):
-                return str(attributes[0][1]), context.get("search") or "", content.text or ""
-        return "", "", ""
 
 
 def _whole_characters(data: bytes) -> bytes:
@@ -187,10 +171,7 @@ def _whole_characters(data: bytes) -> bytes:
 def _check_depth(element: etree._Element, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise IocRefused(
-            "too_deep",
-            f"elements are nested deeper than {MAX_DEPTH}",
-            "flatten the logic",
-            line_of(element),
+            "too_deep", f"elements are nested deeper than {MAX_DEPTH}", "flatten the logic", line_of(element)
         )
     for child in element:
         if not isinstance(child.tag, str):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from ioc_scan.errors import InputError
 from ioc_scan.openioc.content import Test
@@ -24,6 +26,8 @@ from ioc_scan.text import printable
 #: Reasons kept per IOC file; the first ones show what is wrong.
 MAX_UNUSABLE = 1000
 
+_UUIDS = re.compile("(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})+")
+
 
 @dataclass(slots=True)
 class ValueSet:
@@ -39,16 +43,15 @@ class ValueSet:
     packed_ids: bytearray = field(default_factory=bytearray)
     text_ids: list[str] | None = None
 
-    def add_id(self, identifier: str) -> None:
+    def add_ids(self, identifiers: list[str]) -> None:
         if self.text_ids is None:
-            raw = _uuid_bytes(identifier)
+            raw = _uuid_bytes(identifiers)
             if raw is not None:
                 self.packed_ids += raw
                 return
-            self.text_ids = [
-                _uuid_text(self.packed_ids[at : at + 16]) for at in range(0, len(self.packed_ids), 16)
-            ]
-        self.text_ids.append(identifier)
+            packed = self.packed_ids
+            self.text_ids = [str(UUID(bytes=bytes(packed[at : at + 16]))) for at in range(0, len(packed), 16)]
+        self.text_ids += identifiers
 
     def as_dict(self) -> dict[str, Any]:
         entry: dict[str, Any] = {
@@ -68,27 +71,12 @@ class ValueSet:
         return entry
 
 
-def _uuid_bytes(text: str) -> bytes | None:
-    """The 16 bytes of a UUID in its usual spelling (lower case, dashes), so that it can be given back."""
-    if (
-        len(text) != 36
-        or text[8] != "-"
-        or text[13] != "-"
-        or text[18] != "-"
-        or text[23] != "-"
-        or text != text.lower()
-    ):
+def _uuid_bytes(identifiers: list[str]) -> bytes | None:
+    """The bytes of UUIDs in their usual spelling (lower case, dashes), so that they can be given back; else None."""
+    joined = "".join(identifiers)
+    if any(len(text) != 36 for text in identifiers) or not _UUIDS.fullmatch(joined):
         return None
-    try:
-        raw = bytes.fromhex(text.replace("-", ""))
-    except ValueError:
-        return None
-    return raw if len(raw) == 16 else None
-
-
-def _uuid_text(raw: bytes | bytearray) -> str:
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return bytes.fromhex(joined.replace("-", ""))
 
 
 class PlanBuilder:
@@ -153,9 +141,11 @@ class PlanBuilder:
                 "plan_too_large", f"the plan would hold more than {limit} {what}", "split the task"
             )
 
-    def value_set(self, ioc: int, term: Term, operation: str, exact_case: bool, with_sizes: bool) -> ValueSet:
-        """The set one more value goes to; the caller adds the value, its size and its ids."""
-        self._values += 1
+    def value_set(
+        self, ioc: int, term: Term, operation: str, exact_case: bool, with_sizes: bool, more: int
+    ) -> ValueSet:
+        """The set that ``more`` values go to; the caller adds them, their sizes and ids."""
+        self._values += more
         if self._values > MAX_SET_VALUES:
             self.count(self._values, MAX_SET_VALUES, "values")
         key = (ioc, self.term(term), operation, exact_case, with_sizes)
