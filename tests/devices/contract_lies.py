@@ -10,7 +10,7 @@ import os
 import pytest
 from ioc_scan.devices.base import EventKind
 
-from .harness import OTHER, ContractBase, Fleet, of, read_all
+from .harness import OTHER, ContractBase, Fleet, of, read_all, states
 
 
 class LiesContract(ContractBase):
@@ -89,6 +89,15 @@ class LiesContract(ContractBase):
         events, _ = read_all(fleet.manager, job.id)
         assert [e.seq for e in of(events, EventKind.MATCH)] == [50]
         assert sum(e.data["count"] for e in of(events, EventKind.REJECTED)) == len(garbage) - 1
+
+    def test_a_line_longer_than_any_read_is_passed_over(self, fleet: Fleet) -> None:
+        job = self.place_unstarted(fleet, device_ids=["ws01"])
+        line = self.match_line(fleet, "ws01", job, 2)
+        self.forge(fleet, "ws01", job, [b"x" * 20_000_000 + b"\n", line], state="done")
+        events, _ = read_all(fleet.manager, job.id)
+        assert [e.seq for e in of(events, EventKind.MATCH)] == [2]
+        assert [e.data["count"] for e in of(events, EventKind.REJECTED)] == [1]
+        assert states(events, "ws01")[-1] == "done"
 
     @pytest.mark.parametrize(
         "status",

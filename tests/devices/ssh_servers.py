@@ -92,6 +92,7 @@ class SshServers:
     def close(self) -> None:
         for device in self.controls:
             self.stop(device)
+        self.call(asyncio.sleep(0.1))  # for pipes of ended children to be let go
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 

@@ -246,6 +246,17 @@ class TestDevices:
         fleet.manager.deliver(job.id)
         CONTRACT.finish(fleet, job)
 
+    def test_a_device_that_has_said_its_last_word_is_not_asked_again(self, fleet: SshFleet) -> None:
+        job = CONTRACT.scan_job(fleet)
+        CONTRACT.run(fleet, job)
+        before = {d: c.commands for d, c in fleet.servers.controls.items()}
+        fleet.manager.deliver(job.id)
+        _, cursor = read_all(fleet.manager, job.id)
+        after = {d: c.commands for d, c in fleet.servers.controls.items()}
+        assert all(after[d] - before[d] == 1 for d in DEVICES), "read once more, from the start, as asked"
+        read_all(fleet.manager, job.id, cursor)
+        assert {d: c.commands for d, c in fleet.servers.controls.items()} == after
+
     def test_connections_stay_within_the_limit_per_address(self, fleet: SshFleet) -> None:
         fleet.extra = {"connections_per_address": 1}
         seen: list[int] = []

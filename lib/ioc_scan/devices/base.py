@@ -200,7 +200,8 @@ class DeviceManager(Protocol):
     def poll(self, job_id: str, cursor: Cursor | None) -> tuple[list[DeviceEvent], Cursor]:
         """What is new since ``cursor``, at least once. No events means: nothing new for now.
 
-        A withdrawn or unknown job yields no events. One call returns a bounded amount: loop until empty.
+        A withdrawn or unknown job yields no events. One call returns a bounded amount; ``more`` in the cursor
+        is true where calling again at once brings more. (Looping until there are no events is right too.)
         """
         ...
 

@@ -135,13 +135,16 @@ class JobQueue:
                 marker.write_bytes(b"sent")
             return True
 
-    def mark_placed(self, job_id: str, device_id: str) -> None:
-        """The device holds the job now; earlier failures are over."""
+    def mark(self, job_id: str, device_ids: Iterable[str], word: str) -> None:
+        """The devices hold the job now ("placed"), or have said their last word on it ("done")."""
+        marked = list(device_ids)
+        if not marked:
+            return
         with self._locked():
             folder = self._job_folder(job_id)
-            if (folder / "sent").is_dir():
-                (folder / "sent" / device_id).write_bytes(b"placed")
-                (folder / "failed" / device_id).unlink(missing_ok=True)
+            for device_id in marked if (folder / "sent").is_dir() else ():
+                (folder / "sent" / device_id).write_text(word, encoding="ascii")
+                (folder / "failed" / device_id).unlink(missing_ok=True)  # earlier failures are over
 
     def mark_failed(self, job_id: str, device_id: str, error: Mapping[str, str]) -> None:
         """The device was reached and could not take the job; a later delivery tries again."""
@@ -152,7 +155,7 @@ class JobQueue:
                 write_json_atomic(folder / "failed" / device_id, dict(error))
 
     def sent(self, job_id: str) -> dict[str, str]:
-        """Devices the job was "sent" to, or about to be; "placed" where that is known to have arrived."""
+        """Devices the job was "sent" to or about to be; "placed" where it arrived, "done" where it is over."""
         try:
             markers = sorted((self._job_folder(job_id) / "sent").iterdir())
             return {marker.name: marker.read_text(encoding="ascii") for marker in markers}

@@ -34,6 +34,7 @@ from .results import DeviceAnswer, DeviceCursor, Limits, ResultReader, load_curs
 
 #: Devices with less free space than this cannot be counted on to quarantine anything.
 LOW_SPACE_BYTES = 500 * 1024 * 1024
+_MAX_SILENT_READS = 200
 
 
 @dataclass
@@ -130,7 +131,7 @@ class SpooledManager(ABC):
         visits = []
         for device_id in _chosen(job, device_ids):
             visit = Visit(device_id, withdraw=owed.get(device_id, []))
-            if not late:
+            if not late and placed.get(device_id) != "done":
                 visit.start = now >= job.not_before
                 cancelled = control.get(device_id) == ControlOp.CANCEL.value
                 if placed.get(device_id) != "placed" and not cancelled:
@@ -142,40 +143,47 @@ class SpooledManager(ABC):
         self._visit(visits)
 
     def poll(self, job_id: str, cursor: Cursor | None) -> tuple[list[DeviceEvent], Cursor]:
-        cursors = load_cursors(cursor)
         try:
             job = self._queue.get(job_id)
         except NotFoundError:
             return [], dict(cursor or {})
-        sent = self._queue.sent(job_id)
+        cursors = load_cursors(cursor)
         for device_id in job.device_ids:
             cursors.setdefault(device_id, DeviceCursor())
+        for _ in range(_MAX_SILENT_READS):  # a line longer than what one read brings gives no event by itself
+            events, more = self._poll_once(job, cursors)
+            if events or not more:
+                break
+        if self._queue.withdrawn(job_id):  # while we were reading: its results are no longer wanted
+            return [], dict(cursor or {})
+        return events, {"devices": {d: c.dump() for d, c in cursors.items()}, "more": more}
+
+    def _poll_once(self, job: Job, cursors: dict[str, DeviceCursor]) -> tuple[list[DeviceEvent], bool]:
+        """Read every device once; whether some have more to say right now."""
+        sent = self._queue.sent(job.id)
         reading = [d for d in job.device_ids if d in sent and not cursors[d].closed]
         budget = max(self._limits.poll_bytes // max(len(reading), 1), 4 * self._limits.line_bytes)
         limit = min(self._limits.poll_bytes_per_device, budget)
         visited = self._visit(
-            [Visit(d, read={job_id: {"offset": cursors[d].offset, "limit": limit}}) for d in reading]
+            [Visit(d, read={job.id: {"offset": cursors[d].offset, "limit": limit}}) for d in reading]
         )
         roots = {d: root for d in reading if (root := self._root_of(d)) is not None}
         reader = ResultReader(job, self._limits, roots)
-        failures, control = self._queue.failures(job_id), self._queue.control(job_id)
-        cancelled = {d for d, word in control.items() if word == ControlOp.CANCEL.value}
+        failures, control = self._queue.failures(job.id), self._queue.control(job.id)
         events: list[DeviceEvent] = []
         more = False
         for device_id in job.device_ids:
             own = cursors[device_id]
-            answer = visited[device_id].answers.get(job_id) if device_id in visited else None
+            answer = visited[device_id].answers.get(job.id) if device_id in visited else None
             if answer is not None and answer.status is not None:
                 more = more or answer.results_bytes > own.offset + len(answer.chunk)
                 events += reader.read(device_id, answer, own)
             elif not own.closed:
-                word = self._own_word(
-                    job, device_id, failures.get(device_id), device_id in cancelled, sent.get(device_id)
-                )
+                cancelled = control.get(device_id) == ControlOp.CANCEL.value
+                word = self._own_word(job, device_id, failures.get(device_id), cancelled, sent.get(device_id))
                 events += state_event(device_id, word, own) if word is not None else []
-        if self._queue.withdrawn(job_id):  # while we were reading: its results are no longer wanted
-            return [], dict(cursor or {})
-        return events, {"devices": {d: c.dump() for d, c in cursors.items()}, "more": more}
+        self._queue.mark(job.id, [d for d in reading if cursors[d].final], "done")
+        return events, more
 
     def control(self, job_id: str, op: ControlOp | str, device_ids: Sequence[str] | None = None) -> None:
         job = self._queue.get(job_id)
@@ -205,16 +213,22 @@ class SpooledManager(ABC):
     def _visit(self, visits: Sequence[Visit]) -> dict[str, Visited]:
         """Carry visits out and note what that changed."""
         visited = self._carry_out(visits, self._before_sending) if visits else {}
+        gone: dict[str, list[str]] = {}
+        placed: dict[str, list[str]] = {}
         for visit in visits:
             result = visited.setdefault(visit.device_id, Visited(False))
             for job_id in set(result.withdrawn) & set(visit.withdraw):
-                self._queue.confirm_withdrawal(job_id, [visit.device_id])
+                gone.setdefault(job_id, []).append(visit.device_id)
             for job in visit.place:
-                if job.id in result.held and result.reached:
-                    self._queue.mark_placed(job.id, visit.device_id)
                 problem = result.failed.get(job.id) or (result.error.as_dict() if result.error else None)
-                if problem and problem["code"] != "runner_busy":  # that one passes by itself
+                if job.id in result.held and result.reached:
+                    placed.setdefault(job.id, []).append(visit.device_id)
+                elif problem and problem["code"] != "runner_busy":  # that one passes by itself
                     self._queue.mark_failed(job.id, visit.device_id, problem)
+        for job_id, device_ids in gone.items():
+            self._queue.confirm_withdrawal(job_id, device_ids)
+        for job_id, device_ids in placed.items():
+            self._queue.mark(job_id, device_ids, "placed")
         return visited
 
     def _before_sending(self, visit: Visit) -> None:
@@ -227,7 +241,7 @@ class SpooledManager(ABC):
         """What the manager itself knows of a device that has not spoken yet."""
         if error is not None:
             return _own_status(job, device_id, "failed", error)
-        if sent == "placed":
+        if sent in ("placed", "done"):
             return _own_status(job, device_id, "delivered")
         if sent is None and cancelled:
             return _own_status(job, device_id, "cancelled")
