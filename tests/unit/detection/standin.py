@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ class StandIn:
         return 400, HTML, why.encode()
 
     @contextmanager
-    def serving(self) -> Iterator[str]:
+    def serving(self, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,10 +75,12 @@ class StandIn:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             server.server_close()
@@ -175,3 +178,91 @@ class Cape(StandIn):
         answer = as_json({"data": newest_first[offset : offset + limit]})
         self.between_pages()
         return answer
+
+
+class Vmray(StandIn):
+    """VMRay's REST interface: everything under ``data``, list filtered by time and verdict."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+        self.submissions: list[dict[str, Any]] = []
+        self.iocs: dict[str, Any] = {}
+
+    def respond(
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
+    ) -> Answer:
+        if headers.get("authorization") != f"api_key {self.key}":
+            return as_json({"result": "error", "error_msg": "Authentication required"}, 401)
+        parts = path.strip("/").split("/")
+        if method == "GET" and parts == ["rest", "submission"]:
+            if (
+                set(query) != {"submission_finish_time", "submission_verdict"}
+                or "~" not in query["submission_finish_time"]
+            ):
+                return self.refuse(f"submission {query}")
+            start, end = query["submission_finish_time"].split("~")
+            found = [
+                item for item in self.submissions
+                if start <= item["submission_finish_time"] <= end
+                and item["submission_verdict"] == query["submission_verdict"]
+            ]  # fmt: skip
+            return as_json({"data": found, "result": "ok"})
+        if method == "GET" and parts[:2] == ["rest", "submission"] and len(parts) == 3:
+            found = [item for item in self.submissions if str(item["submission_id"]) == parts[2]]
+            return as_json({"data": found[0], "result": "ok"}) if found else as_json({"result": "error"}, 404)
+        if method == "GET" and parts[:2] == ["rest", "sample"] and parts[3:] == ["iocs"]:
+            if parts[2] not in self.iocs:
+                return as_json({"result": "error"}, 404)
+            return as_json({"data": {"iocs": self.iocs[parts[2]]}, "result": "ok"})
+        return self.refuse(f"{method} {path}")
+
+
+class Cuckoo3(StandIn):
+    """Cuckoo 3's web interface: newest first, no time filter."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+        self.analyses: list[dict[str, Any]] = []
+        self.posts: dict[str, bytes] = {}
+
+    def respond(
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
+    ) -> Answer:
+        if headers.get("authorization") != f"token {self.key}":
+            return as_json({"detail": "Invalid token."}, 401)
+        parts = path.strip("/").split("/")
+        if method == "GET" and path == "/analyses/":
+            if set(query) != {"limit", "offset", "desc"} or query["desc"] != "true":
+                return self.refuse(f"analyses {query}")
+            newest_first = sorted(self.analyses, key=lambda item: item["created_on"], reverse=True)
+            offset = int(query["offset"])
+            return as_json(newest_first[offset : offset + int(query["limit"])])
+        if method == "GET" and parts[0] == "analysis" and len(parts) == 2:
+            found = [item for item in self.analyses if item["id"] == parts[1]]
+            return as_json(found[0]) if found else as_json({"error": "Analysis not found"}, 404)
+        if method == "GET" and parts[0] == "analysis" and parts[2] == "task" and parts[4:] == ["post"]:
+            post = self.posts.get(parts[3])
+            return (200, JSON, post) if post else as_json({"error": "No report"}, 404)
+        return self.refuse(f"{method} {path}")
+
+
+class Kata(StandIn):
+    """KATA's detections: pages behind a token that the server gives."""
+
+    def __init__(self, sensor_id: str) -> None:
+        super().__init__()
+        self.sensor_id = sensor_id
+        self.detects: list[dict[str, Any]] = []
+
+    def respond(
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
+    ) -> Answer:
+        if method != "GET" or path != f"/kata/scanner/v1/sensors/{self.sensor_id}/detects":
+            return self.refuse(f"{method} {path}")
+        if query.get("detect_type") != "sb" or not 1 <= int(query.get("limit", 0)) <= 10000:
+            return self.refuse(f"detects {query}")
+        start = int(query["token"].removeprefix("t")) if "token" in query else 0
+        page = self.detects[start : start + int(query["limit"])]
+        return as_json({"detects": page, "token": f"t{start + len(page)}"})

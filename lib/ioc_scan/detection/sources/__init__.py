@@ -16,6 +16,9 @@ SOURCE_TYPES = {
     "folder": "folder.FolderSource",
     "webhook": "webhook.WebhookSource",
     "cape": "cape.CapeSource",
+    "cuckoo3": "cuckoo3.Cuckoo3Source",
+    "vmray": "vmray.VmraySource",
+    "kata": "kata.KataSource",
 }
 
 

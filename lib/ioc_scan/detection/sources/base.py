@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 from ioc_scan.errors import SourceError
@@ -50,6 +50,14 @@ class Source(Protocol):
 
     def health(self) -> SourceHealth:
         """Can it be reached and read? Never raises."""
+
+
+def window_start(cursor: Cursor | None, now: datetime, look_back: timedelta) -> datetime:
+    """Where the look-back window begins: counted from the last look, so that absence loses nothing."""
+    last = (cursor or {}).get("listed_at")
+    if isinstance(last, (int, float)) and 0 < last < now.timestamp():
+        return datetime.fromtimestamp(last, timezone.utc) - look_back
+    return now - look_back
 
 
 class SourceUnavailable(SourceError):

@@ -17,7 +17,7 @@ from ioc_scan.clock import from_iso
 from ioc_scan.detection import ids
 from ioc_scan.detection.normalize import degraded_detection, normalize_report
 from ioc_scan.detection.reading import DEFAULT_MAX_BYTES
-from ioc_scan.detection.sources.base import Cursor, Row, SourceHealth, SourceUnavailable
+from ioc_scan.detection.sources.base import Cursor, Row, SourceHealth, SourceUnavailable, window_start
 from ioc_scan.detection.sources.http import HttpClient, HttpRefused, HttpSettings
 from ioc_scan.detection.values import clean_hashes, clean_time
 from ioc_scan.errors import InputError, IocScanError, SourceError
@@ -54,9 +54,7 @@ class CapeSource:
 
     def list_new(self, cursor: Cursor | None, now: datetime) -> tuple[list[Row], Cursor]:
         """Reported file analyses of the window, oldest first, each once."""
-        last = (cursor or {}).get("listed_at")
-        since = min(now.timestamp(), last if isinstance(last, (int, float)) else now.timestamp())
-        after = int(since - (self._look_back + ZONE_MARGIN).total_seconds())
+        after = int((window_start(cursor, now, self._look_back) - ZONE_MARGIN).timestamp())
         rows: dict[str, Row] = {}
         offset = 0
         for _ in range(MAX_PAGES):

@@ -20,7 +20,7 @@ from ioc_scan.detection import ids
 from ioc_scan.detection.normalize import normalize_report, sniff
 from ioc_scan.detection.reading import DEFAULT_MAX_BYTES
 from ioc_scan.detection.sources import archives
-from ioc_scan.detection.sources.base import Cursor, Row, SourceHealth, SourceUnavailable
+from ioc_scan.detection.sources.base import Cursor, Row, SourceHealth, SourceUnavailable, window_start
 from ioc_scan.errors import ConfigError, InputError, SourceError
 from ioc_scan.text import printable
 
@@ -88,9 +88,7 @@ class FolderSource:
 
     def list_new(self, cursor: Cursor | None, now: datetime) -> tuple[list[Row], Cursor]:
         """Complete files that arrived within the look-back window before the last look."""
-        last = (cursor or {}).get("listed_at")
-        since = min(now.timestamp(), last if isinstance(last, (int, float)) else now.timestamp())
-        since -= self._look_back.total_seconds()
+        since = window_start(cursor, now, self._look_back).timestamp()
         rows = []
         with _Folder(self._path) as folder:
             entries = [entry for entry in folder.entries() if entry.arrived >= since]
