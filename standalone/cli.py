@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 fine, 1 an execution failed or a finding was made, 2 the command was refused."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
-        from standalone import demo
+        from standalone.demo import main as demo
 
-        return int(demo.main(arguments[1:]))
+        return demo(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
