@@ -14,6 +14,7 @@ from ioc_scan.service import ending, publishing
 from ioc_scan.service.context import Context
 from ioc_scan.service.guarding import judge
 from ioc_scan.service.intake import stored_detection
+from ioc_scan.service.joining import content, join, plan_changed
 from ioc_scan.service.names import new_id
 from ioc_scan.service.people import Actor
 from ioc_scan.service.policies import Target, fitting_policy, targets, task_settings
@@ -146,7 +147,7 @@ def _create(
     now = context.clock()
     decision = "task" if triage.actionable else "hunt_only"
     with context.store.transaction() as tx:
-        contents = [(_content(tx, digest), tier) for tier, digest in iocs]
+        contents = [(content(tx, digest), tier) for tier, digest in iocs]
         task, created = tx.tasks.create_or_get(
             {
                 "task_id": new_id("ioc", now),
@@ -168,12 +169,7 @@ def _create(
             tx.task_groups.set(task_id, [(aim.manager, aim.group, aim.response_mode) for aim in resolved])
             _record_creation(tx, task, policy, aims, [device for aim in resolved for device in aim.excluded])
         elif fresh:
-            tx.events.add(
-                EventType.TASK_REDETECTED,
-                detection_id=detection_id,
-                task_id=task_id,
-                data={"detections": task["detections_count"] + 1},
-            )
+            join(context, tx, task, detection_id, iocs, policy, resolved)
         why = _REASONS[decision]
         tx.detections.decide(detection_id, decision, policy_name=policy["name"], task_id=task_id, reason=why)
         if fresh:
@@ -183,7 +179,8 @@ def _create(
                 task_id=task_id,
                 data={"decision": decision, "policy": policy["name"]},
             )
-    start, why = _start_wanted(context, task, created, fresh)
+        outgrown = not created and plan_changed(tx, tx.tasks.get(task_id) or task)
+    start, why = _start_wanted(context, task, created, fresh, outgrown)
     verb = "created" if created else "joined"
     return {
         "detection_id": detection_id,
@@ -221,12 +218,16 @@ def _record_creation(
         )
 
 
-def _start_wanted(context: Context, task: dict[str, Any], created: bool, fresh: bool) -> tuple[bool, str]:
+def _start_wanted(
+    context: Context, task: dict[str, Any], created: bool, fresh: bool, outgrown: bool
+) -> tuple[bool, str]:
     """Whether this detection starts the task now, and why (not)."""
     if task["settings"].get("start") == "manual":
         return False, "it waits for a person to start it"
     if created or task["run"] == 0:
         return True, "it starts now"
+    if outgrown:
+        return True, "it starts anew with what this detection adds"
     if not fresh:
         return False, "this detection was counted before"
     if _too_soon(context, task):
@@ -267,7 +268,8 @@ def start_task(
         if current is None or current["state"] not in LIVE_STATES:
             raise ended(current or task)
         at_once = actor.person and current["state"] != "running"
-        again = bool(new_run) and (at_once or not _too_soon(context, current))
+        due = at_once or not _too_soon(context, current) or plan_changed(tx, current)
+        again = bool(new_run) and due
         started = current["run"] == 0 or again
         run = current["run"] + started
         if started:
@@ -334,12 +336,6 @@ def ended(task: dict[str, Any]) -> RefusedError:
 def _task_groups(context: Context, task_id: str) -> list[dict[str, Any]]:
     with context.store.reading() as tx:
         return tx.task_groups.list(task_id)
-
-
-def _content(tx: Transaction, digest: str) -> bytes:
-    row = tx.ioc_files.get(digest)
-    assert row is not None  # stored by generate_ioc just before, and immutable
-    return bytes(row["content"])
 
 
 def _object_key(row: dict[str, Any]) -> str:
