@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,15 @@ from .base import Device, Group, Problem
 from .inventory import Host, Inventory, load_inventory
 from .results import Limits
 from .spooled import SpooledManager, Visit, Visited
+from .ssh_login import (
+    SshSettings,
+    bootstrap_error,
+    host_key_error,
+    known_hosts,
+    login_error,
+    login_options,
+    secret,
+)
 
 if TYPE_CHECKING:
     import asyncssh
@@ -29,25 +37,6 @@ if TYPE_CHECKING:
 #: Past this many devices another engine is the better one; the health check says so.
 COMFORTABLE_DEVICES = 2000
 _LAST_WORD_SECONDS = 3
-
-
-@dataclass(frozen=True)
-class SshSettings:
-    """How to log in, and how many at once. Secrets are files, read when they are needed."""
-
-    known_hosts_file: Path
-    username: str | None = None
-    private_key_file: Path | None = None
-    passphrase_file: Path | None = None
-    password_file: Path | None = None
-    agent: bool = False
-    sudo: bool = False
-    sudo_password_file: Path | None = None
-    #: sshd drops connections past its MaxStartups, which starts at 10 per address behind one jump host too.
-    connections: int = 25
-    connections_per_address: int = 8
-    connect_timeout_seconds: int = 15
-    visit_timeout_seconds: int = 120
 
 
 class SshManager(SpooledManager):
@@ -133,9 +122,9 @@ class SshManager(SpooledManager):
                         fatal=False,
                     )
                 )
-            _known_hosts(self._settings)
-            for secret in ("private_key_file", "passphrase_file", "password_file", "sudo_password_file"):
-                _secret(self._settings, secret)
+            known_hosts(self._settings)
+            for name in ("private_key_file", "passphrase_file", "password_file", "sudo_password_file"):
+                secret(self._settings, name)
         except IocScanError as error:
             problems.append(Problem(error.code, error.message, error.hint))
         try:
@@ -167,43 +156,14 @@ class _Round:
 
     async def run(self, visits: Sequence[Visit], before: Callable[[Visit], None]) -> dict[str, Visited]:
         try:
-            self._login = self._login_options()
-            self._sudo_password = _secret(self._settings, "sudo_password_file")
+            self._login = login_options(self._settings)
+            self._sudo_password = secret(self._settings, "sudo_password_file")
         except IocScanError as error:
             return {one.device_id: Visited(False, error=error) for one in visits}
         async with AsyncExitStack() as jumps:
             self._open_jumps = jumps
             results = await asyncio.gather(*(self._limited(one, before) for one in visits))
         return dict(zip((one.device_id for one in visits), results, strict=True))
-
-    def _login_options(self) -> dict[str, Any]:
-        settings = self._settings
-        keys = _secret(settings, "private_key_file")
-        options: dict[str, Any] = {
-            "config": None,  # ~/.ssh/config of whoever runs this is no part of the pack's configuration
-            "known_hosts": _known_hosts(settings),
-            "password": _secret(settings, "password_file"),
-            "connect_timeout": settings.connect_timeout_seconds,
-            "login_timeout": settings.connect_timeout_seconds,
-            "keepalive_interval": 10,
-        }
-        if not settings.agent:
-            options["agent_path"] = None
-            options["client_keys"] = None
-        if keys is not None:
-            import asyncssh
-
-            try:
-                options["client_keys"] = [
-                    asyncssh.import_private_key(keys, _secret(settings, "passphrase_file"))
-                ]
-            except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-                raise ConfigError(
-                    "key_unusable",
-                    f"private_key_file is no key that can be read: {printable(error)}",
-                    "ssh-keygen -y",
-                ) from None
-        return options
 
     async def _limited(self, one: Visit, before: Callable[[Visit], None]) -> Visited:
         host = self._inventory.hosts.get(one.device_id)
@@ -223,9 +183,9 @@ class _Round:
             work = self._connect_and_talk(host, one, before)
             return await asyncio.wait_for(work, self._settings.visit_timeout_seconds)
         except asyncssh.HostKeyNotVerifiable:
-            return Visited(False, error=_host_key_error(host))
+            return Visited(False, error=host_key_error(host))
         except asyncssh.PermissionDenied:
-            return Visited(False, error=_login_error(host))
+            return Visited(False, error=login_error(host))
         except IocScanError as error:
             return Visited(False, error=error)
         except (OSError, asyncssh.Error, asyncio.TimeoutError):
@@ -283,7 +243,7 @@ class _Round:
             elif greeting != bootstrap.HAVE:
                 with suppress(asyncio.TimeoutError):  # one that goes on talking is not waited for
                     await asyncio.wait_for(process.wait_closed(), _LAST_WORD_SECONDS)
-                raise _bootstrap_error(host, process.exit_status, self._settings.sudo)
+                raise bootstrap_error(host, process.exit_status, self._settings.sudo)
             before(one)
             process.stdin.write(
                 wire.request_for(one, self._documents(one, self._digest), host.root, self._digest)
@@ -320,80 +280,6 @@ async def _read_all(stdout: Any, limit: int) -> bytes:
             )
         parts.append(part)
     return b"".join(parts)
-
-
-def _bootstrap_error(host: Host, status: int | None, sudo: bool) -> DeviceError:
-    name = host.device_id
-    if status == bootstrap.NO_PYTHON:
-        return DeviceError(
-            "python_missing",
-            f"{name} has no Python 3.8 or later that was found",
-            "install one there, or name it as python in the inventory",
-        )
-    if status == bootstrap.SPOOL_REFUSED:
-        return DeviceError(
-            "unsafe_spool",
-            f"the spool {printable(host.spool)} of {name} does not belong to its user alone",
-            "remove it there, or make it mode 0700 and owned by the user that scans",
-        )
-    if status == bootstrap.SCANNER_DAMAGED:
-        return DeviceError(
-            "scanner_damaged", f"the scanner did not arrive on {name} as it was sent", "try again"
-        )
-    if sudo and status == 1:
-        return DeviceError(
-            "sudo_refused",
-            f"sudo on {name} does not let this user run Python",
-            "allow it without a password in sudoers, or set sudo_password_file",
-        )
-    return DeviceError(
-        "shell_unusable",
-        f"{name} let us in, and its shell did not start the scanner",
-        "the account needs a POSIX shell and must be able to write its spool",
-    )
-
-
-def _host_key_error(host: Host) -> DeviceError:
-    return DeviceError(
-        "host_key_unknown",
-        f"the host key of {host.device_id} is not the one in known_hosts, or it is not there",
-        f"compare it on the device itself, then: ssh-keyscan -p {host.port} {printable(host.address, 100)}",
-    )
-
-
-def _login_error(host: Host) -> DeviceError:
-    return DeviceError(
-        "login_refused",
-        f"{host.device_id} refused the log-in",
-        "check the user and that its key or password is set",
-    )
-
-
-def _known_hosts(settings: SshSettings) -> str:
-    path = settings.known_hosts_file
-    if not path.is_file():
-        raise ConfigError(
-            "known_hosts_missing",
-            f"known_hosts_file {printable(path)} is not there",
-            "host keys are always checked: make the file with ssh-keyscan and compare its keys with the devices",
-        )
-    return str(path)
-
-
-def _secret(settings: SshSettings, name: str) -> str | None:
-    """The content of a secret's file. Raises ConfigError ``secret_unreadable``, never naming the content."""
-    path: Path | None = getattr(settings, name)
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n") + ("\n" if name == "private_key_file" else "")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError(
-            "secret_unreadable",
-            f"{name} {printable(path)} cannot be read: {why}",
-            "it must be readable by the user that runs the actions, and by nobody else",
-        ) from None
 
 
 def _required(entry: Mapping[str, Any], key: str) -> str:
