@@ -13,14 +13,31 @@ from .conditions import TEXT_OPERATIONS
 from .logic import tests_of
 from .plan import Formula, Leaf, Plan
 
+FILES, SIZE = "FileItem", "SizeInBytes"
+MD5, SHA1, SHA256 = 1, 2, 4
 #: item field -> bit of the hash algorithm in every mask
-HASH_FIELDS = {"Md5sum": 1, "Sha1sum": 2, "Sha256sum": 4}
-#: Fields a walk knows from a name, a path and a size alone.
-EARLY_FIELDS = frozenset({"FileName", "FullPath", "FilePath", "FileExtension", "SizeInBytes"})
+HASH_FIELDS = {"Md5sum": MD5, "Sha1sum": SHA1, "Sha256sum": SHA256}
+#: Fields a walk knows from a name and a path alone.
+NAME_FIELDS = frozenset({"FileName", "FullPath", "FilePath", "FileExtension"})
+EARLY_FIELDS = NAME_FIELDS | {SIZE}
 
 _ALWAYS = 1000
 _LATE = 50  # what a name, a path and a size do not tell
 _TEXT_COST = {"eq": 1, "starts": 3, "ends": 3, "contains": 4, "matches": 6}
+
+
+def path_fields(name: str, path: str, windows: bool) -> dict[str, str]:
+    """FileItem fields that a name and a full path tell: FileName, FullPath, FilePath (the folder, without a
+    separator at its end) and FileExtension (after the last dot, without it; "" if there is none)."""
+    separator = "\\" if windows else "/"
+    folder = path.rpartition(separator)[0]
+    stem, dot, extension = name.rpartition(".")
+    return {
+        "FileName": name,
+        "FullPath": path,
+        "FilePath": folder or separator,
+        "FileExtension": extension if dot and stem else "",
+    }
 
 
 class Anchor(NamedTuple):
@@ -51,7 +68,7 @@ def find_anchor(formula: Formula, plan: Plan) -> Anchor:
 def _cost(plan: Plan, number: int) -> int:
     test = plan.tests[number]
     term = plan.terms[test.term]
-    if term.document != "FileItem":
+    if term.document != FILES:
         return _TEXT_COST.get(test.operation, 2)
     if term.field in HASH_FIELDS and test.operation in ("hash", *TEXT_OPERATIONS):
         return 20  # has to be read from the disk first
