@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _FOLDER_TREE = "the device is a folder tree: there are files only"
 
 #: Does a piece of work for one job; what fails there ends that job and no other.
-Guarded = Callable[["Judge", Callable[["Judge"], None]], None]
+Guarded = Callable[[Any, Callable[[Any], None]], None]
 
 
 def collect_documents(

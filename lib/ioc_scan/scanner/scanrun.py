@@ -107,9 +107,12 @@ class ScanRun:
             self._scope.excluded, self._settings.get("max_hash_bytes"), cpu_percent, polite=True
         )
         workers = 1 if cpu_percent < 100 else threads
-        collect_documents(self._jobs, folder_tree=self._spool.root not in (None, os.sep))
-        left: list[Frame] = []
-        if questions.about_files:
+        folder_tree = self._spool.root not in (None, os.sep)
+        stopped = collect_documents(
+            self._jobs, folder_tree, self._guarded, lambda: self._tick(lambda: frames)
+        )
+        left: list[Frame] = frames if stopped else []
+        if questions.about_files and not stopped:
             left = scan_files(
                 frames, questions, settings, workers, self._take, self._tick, [self._spool.lock_descriptor]
             )
