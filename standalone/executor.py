@@ -116,23 +116,24 @@ class Executor:
             "start_timestamp": to_iso(self._clock()),
             "end_timestamp": None,
         }
+        self._tell(execution)
         with self._idle:
             self._active += 1
-        self._tell(execution)
         threading.Thread(
             target=self._run, args=(execution, action, live, delay_seconds, done), daemon=True, name=ref
         ).start()
         return copy.deepcopy(execution)
 
     def _render_names(self, context: dict[str, Any], *, tolerant: bool = False) -> dict[str, Any]:
-        user = context.get("api_user") or context.get("user") or SYSTEM_USER
+        user = context.get("user") or SYSTEM_USER
         try:
             config = self._config(user)
         except ConfigError:
             if not tolerant:
                 raise
             config = {}
-        return {"st2kv": self.key_values(user), "action_context": context, "config_context": config}
+        values = self.key_values(context.get("api_user") or user)
+        return {"st2kv": values, "action_context": context, "config_context": config}
 
     def _run(
         self,
