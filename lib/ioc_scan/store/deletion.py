@@ -37,7 +37,7 @@ from .tables import (
 )
 
 #: Rows per batch: well under a second on a slow disk, so that nobody waits long for the writer's place.
-BATCH = 10_000
+BATCH = 5_000
 
 # Held back from pruning: something may still act on them, or people were asked about them.
 _HELD = ("awaiting_approval", "claimed")

@@ -110,7 +110,6 @@ task_devices = Table(
     time_column("finished_at"),
     Column("reached", Boolean, nullable=False),
     Column("ever_seen", Boolean, nullable=False),
-    Index(None, "manager", "device_id"),
     # Everything the coverage counts, so that counting 10,000 devices reads no rows.
     Index("ix_task_devices_coverage", "task_id", "outcome", "state", "reached", "ever_seen", "matches"),
 )

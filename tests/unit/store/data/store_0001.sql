@@ -385,7 +385,6 @@ CREATE INDEX ix_matches_response_state_tier_task_id ON matches (response_state, 
 CREATE INDEX ix_matches_sha256 ON matches (sha256);
 CREATE INDEX ix_matches_task_id_found_at ON matches (task_id, found_at);
 CREATE INDEX ix_matches_task_id_tier_response_state ON matches (task_id, tier, response_state);
-CREATE INDEX ix_task_devices_manager_device_id ON task_devices (manager, device_id);
 CREATE INDEX ix_task_devices_coverage ON task_devices (task_id, outcome, state, reached, ever_seen, matches);
 CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER event_anchors_no_update BEFORE UPDATE ON event_anchors BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;

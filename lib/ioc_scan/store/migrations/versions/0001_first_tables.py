@@ -366,7 +366,6 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("task_id", "manager", "device_id", name="pk_task_devices"),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.task_id"], name="fk_task_devices_task_id_tasks"),
     )
-    op.create_index("ix_task_devices_manager_device_id", "task_devices", ["manager", "device_id"])
     op.create_index(
         "ix_task_devices_coverage",
         "task_devices",
