@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ioc_scan.clock import AHEAD_VARIABLE
+from ioc_scan.service import collection, responses
 from ioc_scan.service.context import ALLOW_TEMPORARY_VARIABLE, Context
 from ioc_scan.store import Store
 
@@ -49,8 +50,10 @@ def context(world: World) -> Iterator[Context]:
 
 
 @pytest.fixture
-def town(tmp_path: Path, empty_store: Path) -> World:
-    """The same with devices in memory: quick, for rules about many."""
+def town(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The same with devices in memory, which answer at once or not at all: for rules about many."""
+    monkeypatch.setattr(responses, "SHORT_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(collection, "LOOK_SECONDS", 0.2)
     town = World(tmp_path)
     shutil.copy2(empty_store, tmp_path / "store")
     town.manager = MemoryFleet({"workstations": DEVICES, "servers": ("srv01", "srv02")}, town.clock)
