@@ -178,3 +178,4 @@ class SshServers:
             if child.returncode is None:
                 child.kill()
             await child.wait()
+            child._transport.close()  # type: ignore[attr-defined]  # else it speaks up when the loop is gone

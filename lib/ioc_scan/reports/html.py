@@ -16,7 +16,7 @@
                  response_state, response_message}]
     responses    [{response_id, dry_run, state, actor, requested_at, finished_at, counts: {outcome: n}}]
     quarantine   [{quarantine_id, manager, device_id, path, sha256, state, quarantined_at, expires_at}]
-    events       [{at, type, device_id, manager, actor, data}], newest or oldest first
+    events       [{event_id, at, type, device_id, manager, actor, data}], newest or oldest first
     link_hosts   hosts of the configured sources
     totals       {detections, devices, matches, quarantine, events}: how many there are, where rows were cut
     generated_at time

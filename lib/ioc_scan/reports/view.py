@@ -39,7 +39,7 @@ def task_view(data: Mapping[str, Any]) -> dict[str, Any]:
     devices = _rows(data, "devices")
     matches = _rows(data, "matches")
     quarantine = _rows(data, "quarantine")
-    events = sorted(_rows(data, "events"), key=lambda event: str(event.get("at")))
+    events = _oldest_first(_rows(data, "events"))
     coverage = picture(data.get("coverage") or {})
     texts = {
         str(item): str(text) for ioc in _rows(data, "iocs") for item, text in (ioc.get("items") or {}).items()
@@ -306,7 +306,9 @@ def _response(row: Mapping[str, Any]) -> dict[str, Any]:
         **{key: row.get(key) for key in ("actor", "requested_at")},
         "state": row.get("state") or "running",
         "dry_run": bool(row.get("dry_run")),
-        "counts": sorted(counts.items()) if isinstance(counts, Mapping) else [],
+        "counts": [(name, n) for name, n in sorted(counts.items()) if n]
+        if isinstance(counts, Mapping)
+        else [],
     }
 
 
@@ -359,6 +361,13 @@ def _event(row: Mapping[str, Any]) -> dict[str, Any]:
         **{key: row.get(key) for key in ("at", "type", "device_id", "actor")},
         "details": printable(details, 400),
     }
+
+
+def _oldest_first(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """By time, and within one second as they were recorded, whichever way round the rows came."""
+    newest_first = len(events) > 1 and str(events[0].get("at")) > str(events[-1].get("at"))
+    ordered = list(reversed(events)) if newest_first else list(events)
+    return sorted(ordered, key=lambda event: (str(event.get("at")), event.get("event_id") or 0))
 
 
 def _rows(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

@@ -186,6 +186,24 @@ def test_timeline_tells_runs_once(page: str) -> None:
     assert timeline.index("created") < timeline.index("quarantine")
 
 
+def test_events_of_one_second_keep_their_order_whichever_way_they_come() -> None:
+    data = report_data()
+    kinds = ("task_created", "task_started", "match_found", "task_completed")
+    events = [
+        {"event_id": n, "at": f"2026-11-22T03:00:0{n // 3}Z", "type": kind} for n, kind in enumerate(kinds, 1)
+    ]
+    pages = set()
+    for rows in (
+        events,
+        events[::-1],
+        [{k: v for k, v in e.items() if k != "event_id"} for e in events[::-1]],
+    ):
+        pages.add(section(render_task({**data, "events": rows}), "timeline"))
+    (timeline,) = pages
+    order = [timeline.index(word) for word in ("created", "started", "match", "Every device")]
+    assert order == sorted(order)
+
+
 def test_audit_trail_has_every_event(page: str) -> None:
     assert len(parse(page).xpath("//section[@id='audit']//tbody/tr")) == 6
 
