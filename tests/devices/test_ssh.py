@@ -24,10 +24,13 @@ from .ssh_servers import SshServers
 
 
 class SshFleet(Fleet):
+    server_type: Any = SshServers
+    username = "scanner"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clock = MovableClock()
-        self.servers = SshServers(folder)
+        self.servers = self.server_type(folder)
         self.extra: dict[str, Any] = {}
         self.host_extra: dict[str, dict[str, Any]] = {}
         for device in DEVICES:
@@ -63,7 +66,10 @@ class SshFleet(Fleet):
             }
             for device in DEVICES
         ]
-        inventory = {"defaults": {"username": "scanner"}, "groups": [{"name": "servers", "devices": devices}]}
+        inventory = {
+            "defaults": {"username": self.username},
+            "groups": [{"name": "servers", "devices": devices}],
+        }
         (self.folder / "inventory.json").write_text(json.dumps(inventory))
         return build_manager(self.config(), clock=self.clock)
 
