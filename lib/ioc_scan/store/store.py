@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,11 @@ from .transaction import Transaction
 #: Seconds a writer waits for the one before it.
 BUSY_TIMEOUT_SECONDS = 30
 _CONNECT_TIMEOUT_SECONDS = 10
+# SQLite has no queue: who comes back at once keeps all others out. So a waiting writer looks often, and
+# after a long transaction a writer stays away for a moment.
+_POLL_SECONDS = 0.004
+_LONG_SECONDS = 0.05
+_COURTESY_SECONDS = 0.012
 # Any constant will do: it names "the writer of this database" among PostgreSQL's advisory locks.
 _WRITER_LOCK = 0x10C5CA9
 _POSTGRESQL_WRITE = text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
@@ -107,6 +113,7 @@ class Store:
         if getattr(self._thread, "writing", False):
             raise RuntimeError("a transaction within a transaction would wait for itself")
         self._thread.writing = True
+        started = time.monotonic()
         try:
             with self._connected(write=True) as connection:
                 tx = Transaction(connection, self.clock)
@@ -114,6 +121,8 @@ class Store:
                 tx.finish()
         finally:
             self._thread.writing = False
+        if self.path is not None and time.monotonic() - started > _LONG_SECONDS:
+            time.sleep(_COURTESY_SECONDS)
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
@@ -184,7 +193,7 @@ class Store:
                     if self.path is None:
                         connection.execute(_POSTGRESQL_WRITE if write else _POSTGRESQL_READ)
                     yield connection
-        except exc.DBAPIError as error:
+        except (exc.DBAPIError, sqlite3.Error) as error:
             raise to_store_error(error) from error
         except exc.TimeoutError as error:
             raise StoreError(
@@ -225,11 +234,33 @@ def _engine(url: URL, busy_timeout_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("ioc_scan_write", True)
-        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if write else 'ON'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        if connection.get_execution_options().get("ioc_scan_write", True):
+            raw.execute("PRAGMA query_only=OFF")
+            _begin_writing(raw, busy_timeout_seconds)
+        else:
+            raw.execute("PRAGMA query_only=ON")
+            raw.execute("BEGIN")
 
     return engine
+
+
+def _begin_writing(raw: Any, busy_timeout_seconds: float) -> None:
+    """Take the writer's place, or raise "database is locked" when the time is over."""
+    deadline = time.monotonic() + busy_timeout_seconds
+    raw.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={int(busy_timeout_seconds * 1000)}")
 
 
 def _postgresql(url: URL, busy_timeout_seconds: float) -> Engine:

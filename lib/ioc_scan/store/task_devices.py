@@ -247,11 +247,11 @@ class TaskDevices(Namespace):
     def tasks_of(self, manager: str, device_id: str, limit: int = 100) -> Rows:
         """The tasks a device is or was in: task_id, run, state, outcome, updated_at; last touched first."""
         table = task_devices
-        # By way of the tasks, of which there are few: an index over devices would make pruning slow.
+        # Asked by task, of which there are few: an index over devices would make pruning slow.
+        kept = select(tasks.c.task_id)
         return self._all(
             select(table.c.task_id, table.c.run, table.c.state, table.c.outcome, table.c.updated_at)
-            .join_from(tasks, table, tasks.c.task_id == table.c.task_id)
-            .where(table.c.manager == manager, table.c.device_id == device_id)
+            .where(table.c.task_id.in_(kept), table.c.manager == manager, table.c.device_id == device_id)
             .order_by(table.c.updated_at.desc(), table.c.task_id)
             .limit(limit)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -124,6 +125,33 @@ def test_many_may_open_an_empty_database_at_once(empty_url: str) -> None:
     assert together(workers.opened, empty_url, 4) == ["0"] * 4
     with Store.open(empty_url, allow_temporary=True) as store:
         assert store.describe()["schema"] == schema.SCHEMA_REVISION
+
+
+def test_a_busy_writer_lets_others_in(url: str, store: Store) -> None:
+    """What pruning does: one long transaction after the other."""
+    done = threading.Event()
+
+    def busy() -> None:
+        with Store.open(url, allow_temporary=True) as own:
+            while not done.is_set():
+                with own.transaction() as tx:
+                    tx.flags.set("busy", 1, now=tx.now())
+                    time.sleep(0.08)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        waits = []
+        for _ in range(12):
+            started = time.monotonic()
+            with store.transaction() as tx:
+                tx.flags.set("other", 1, now=tx.now())
+            waits.append(time.monotonic() - started)
+            time.sleep(0.02)
+    finally:
+        done.set()
+        thread.join()
+    assert sorted(waits)[-2] < 1.0, waits
 
 
 def test_a_process_killed_in_mid_transaction_leaves_what_was_confirmed(with_matches: Store, url: str) -> None:
