@@ -235,6 +235,8 @@ def test_a_quarantined_object_goes_for_good_after_its_term(world: World) -> None
         with context.store.reading() as tx:
             (summary,) = tx.task_summaries.list()
         assert summary["task_id"] == task_id and summary["matches"] == 1
+        assert summary["coverage"]["targeted"] == 3
+        assert summary["actions"]["by_outcome"] == {"quarantined": 1}
         assert views.list_quarantine(context, state="any")["rows"][0]["state"] == "expired"
         with pytest.raises(NotFoundError, match="pruned"):
             views.get_task(context, task_id)

@@ -73,6 +73,7 @@ def end_task(
         actor=actor,
         data={"reason": reason},
     )
+    tx.task_summaries.write(task_id, actor=actor)  # now: its results may be pruned before its rows are
     coverage = tx.task_devices.coverage(task_id)
     counts = tx.matches.counts(task_id)
     announce(
