@@ -30,6 +30,7 @@ _ESCAPES = re.compile(
     re.DOTALL,
 )
 _LONGEST_ESCAPE = 12
+_HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
 # Python refuses to read numbers of more than 4300 digits, and the parser cannot take that refusal
 _DIGIT_RUN = re.compile(rb"[0-9]{4000,}")
 _DIGITS_KEPT = 200
@@ -95,6 +96,8 @@ class ReportReader:
 
     def _unpack(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         first = next(chunks, b"")
+        while first and len(first) < 2 and (more := next(chunks, b"")):
+            first += more
         if not first:
             raise InputError("report_empty", "the report is empty", "wait until the sandbox has written it")
         if first[:2] != b"\x1f\x8b":
@@ -208,10 +211,18 @@ def _safe_cut(data: bytes) -> int:
     backslash = data.find(b"\\", max(0, end - _LONGEST_ESCAPE))
     if backslash < 0:
         return end
+    start = backslash if _begins_escape(data, backslash) else backslash - 1
+    if start >= 6 and _HIGH_SURROGATE.match(data, start - 6) and _begins_escape(data, start - 6):
+        return start - 6
+    return start
+
+
+def _begins_escape(data: bytes, backslash: int) -> bool:
+    """Is the backslash the first of its escape? An even number of backslashes stands before it then."""
     run = backslash
     while run > 0 and data[run - 1 : run] == b"\\":
         run -= 1
-    return backslash if (backslash - run) % 2 == 0 else backslash - 1
+    return (backslash - run) % 2 == 0
 
 
 def open_report(report: ReportInput) -> BinaryIO:

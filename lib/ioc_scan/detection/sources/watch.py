@@ -20,6 +20,8 @@ from ioc_scan.detection.sources.triggers import DETECTION, FAILED, Triggers, det
 from ioc_scan.errors import IocScanError
 
 MAX_TRIES = 5
+#: CAPE allows a user five requests a minute by default, KATA one.
+REMOTE_PAUSE_SECONDS = 60
 #: One look takes no longer than this (but for the request it is in), so that other sources get their turn.
 LONGEST_LOOK = timedelta(seconds=30)
 FIRST_PAUSE_SECONDS = 30.0
@@ -45,7 +47,10 @@ class WatchSettings:
         return cls(
             look_back=timedelta(hours=entry.get("look_back_hours") or 24),
             backfill=timedelta(hours=entry.get("backfill_hours") or 0),
-            pause=timedelta(seconds=entry.get("poll_interval_seconds") or 0),
+            pause=timedelta(
+                seconds=entry.get("poll_interval_seconds")
+                or (REMOTE_PAUSE_SECONDS if entry.get("url") else 0)
+            ),
             max_dispatch_per_poll=entry.get("max_dispatch_per_poll") or 20,
             threshold_score=70.0 if guard.get("threshold_score") is None else guard["threshold_score"],
         )
