@@ -16,7 +16,7 @@ import pytest
 from ioc_scan import scanner_build
 from ioc_scan.devices import build_manager, build_managers
 from ioc_scan.devices.base import DeviceManager, EventKind
-from ioc_scan.errors import ConfigError
+from ioc_scan.errors import ConfigError, NotFoundError
 
 from .contract import ManagerContract
 from .harness import (
@@ -212,6 +212,7 @@ class TestConfig:
             ({"type": "telepathy"}, "manager_type_unknown"),
             ({"type": None}, "manager_type_unknown"),
             ({"name": ""}, "manager_invalid"),
+            ({"name": "../x"}, "manager_invalid"),
             ({"spool": None}, "manager_invalid"),
             ({"groups": [{"devices": []}]}, "group_invalid"),
             ({"groups": [{"name": "g", "devices": [{"id": "../x", "root": None}]}]}, "device_invalid"),
@@ -234,6 +235,12 @@ class TestConfig:
             build_manager({**fleet.config(), **change})
         assert caught.value.code == code
         assert caught.value.hint
+
+    def test_managers_that_share_a_folder_keep_their_memories_apart(self, fleet: LocalFleet) -> None:
+        other = build_manager({**fleet.config(), "name": "second"}, clock=fleet.clock)
+        job = CONTRACT.place_unstarted(fleet)
+        with pytest.raises(NotFoundError):
+            other.deliver(job.id)
 
     def test_two_managers_of_one_name_are_refused(self, fleet: LocalFleet) -> None:
         with pytest.raises(ConfigError) as caught:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ioc_scan.devices import build_manager
+from ioc_scan.config import load_config
+from ioc_scan.devices import build_manager, build_managers
 from ioc_scan.devices.base import DeviceManager, EventKind
+from ioc_scan.devices.inventory import load_inventory
 from ioc_scan.devices.spooled import Visit
 from ioc_scan.devices.ssh import SshManager
 from ioc_scan.errors import ConfigError
@@ -339,3 +343,62 @@ class TestConfig:
         )
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert ran.stdout == "False\n"
+
+    def test_the_pack_configuration_takes_it(self, fleet: SshFleet) -> None:
+        config = load_config({"device_managers": [fleet.config()]})
+        managers = build_managers(config, clock=fleet.clock)
+        assert [d.id for d in managers["ssh"].devices("servers")] == list(DEVICES)
+
+
+class TestInventory:
+    def write(self, folder: Path, text: str, name: str = "inventory.yaml") -> Path:
+        path = folder / name
+        path.write_text(text)
+        return path
+
+    def test_the_example_of_the_docs_loads(self, tmp_path: Path) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+        (example,) = re.findall(r"```yaml\n(# /etc/ioc_scan/inventory.yaml.*?)```", page, re.DOTALL)
+        inventory = load_inventory(self.write(tmp_path, example))
+        assert [device.id for device in inventory.devices("servers") or []] == ["web01", "db01"]
+        assert inventory.hosts["db01"].jump == "gate01"
+        assert inventory.hosts["db01"].username == "ioc_scan"
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("groups: [", "not YAML"),
+            ("- a\n- b\n", "not an object"),
+            ("grups: []\n", "unknown key grups"),
+            ("groups: [{devices: []}]", "has no name"),
+            ("groups: [{name: g}, {name: g}]", "has no name of its own"),
+            ("groups: [{name: g, devices: [{host: h}]}]", "no usable id"),
+            ("groups: [{name: g, devices: [{id: ../x}]}]", "no usable id"),
+            ("groups: [{name: g, devices: [{id: a}]}]", "described nowhere"),
+            ("groups: [{name: g, devices: [{id: a, host: h}, {id: a, host: i}]}]", "described twice"),
+            ("groups: [{name: g, devices: [{id: a, host: h, prot: 22}]}]", "unknown key prot"),
+            ("groups: [{name: g, devices: [{id: a, host: h, port: 70000}]}]", "port"),
+            ("groups: [{name: g, devices: [{id: a, host: h, root: x}]}]", "absolute"),
+            ("groups: [{name: g, devices: [{id: a, host: h, os: amiga}]}]", "amiga|os"),
+            ("groups: [{name: g, devices: [{id: a, host: h, jump: b}]}]", "jump"),
+            ("x: !!python/object/apply:os.system ['true']", "not YAML"),
+            ("\x00", "not YAML"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, tmp_path: Path, text: str, says: str) -> None:
+        with pytest.raises(ConfigError, match=says) as caught:
+            load_inventory(self.write(tmp_path, text))
+        assert caught.value.code == "inventory_invalid"
+        assert caught.value.hint
+
+    def test_an_inventory_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as caught:
+            load_inventory(tmp_path / "none.yaml")
+        assert caught.value.code == "inventory_unreadable"
+
+    def test_ten_thousand_devices_load_in_seconds(self, tmp_path: Path) -> None:
+        devices = "".join(f"      - {{id: d{n:05d}, host: 10.0.0.1, tags: [a, b]}}\n" for n in range(10_000))
+        path = self.write(tmp_path, "groups:\n  - name: all\n    devices:\n" + devices)
+        begin = time.process_time()
+        assert len(load_inventory(path).hosts) == 10_000
+        assert time.process_time() - begin < 10

@@ -38,7 +38,7 @@ class _Entry:
 
 
 class LocalManager(SpooledManager):
-    """``type: local``. One spool per device under ``folder``; the manager's own memory in ``.manager``."""
+    """``type: local``. One spool per device under ``folder``; the manager's own memory in ``.manager/<name>``."""
 
     caps = SpooledManager.caps | {Capability.PAUSE}
 
@@ -164,7 +164,7 @@ class LocalManager(SpooledManager):
     def _scanner(self) -> tuple[str, Path]:
         """The zipapp of this version, built once per digest. Raises DeviceError."""
         if self._built is None or not self._built[1].exists():
-            folder = ensure_private_folder(self.folder / ".manager" / "scanner")
+            folder = ensure_private_folder(self.memory / "scanner")
             new = folder / f".new-{os.getpid()}.pyz"
             digest = build_zipapp(new)
             final = folder / f"{digest}.pyz"

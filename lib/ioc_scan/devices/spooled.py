@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..clock import Clock, to_iso
-from ..errors import IocScanError, NotFoundError
+from ..errors import ConfigError, IocScanError, NotFoundError
 from ..scanner.protocol import PROTOCOL_VERSION
 from ..text import printable
 from .base import (
+    DEVICE_ID,
     Capability,
     ControlOp,
     Cursor,
@@ -72,7 +73,15 @@ class SpooledManager(ABC):
         self.folder = folder
         self._clock = clock
         self._limits = limits or Limits()
-        self._queue = JobQueue(folder / ".manager")
+        if not DEVICE_ID.fullmatch(name):
+            raise ConfigError(
+                "manager_invalid",
+                f"{printable(name, 100)} cannot be the name of a device manager",
+                "use letters, digits, dots, dashes and underscores",
+            )
+        #: Several managers may share one folder: their memories stay apart.
+        self.memory = folder / ".manager" / name
+        self._queue = JobQueue(self.memory)
 
     # -- what a subclass knows
 
