@@ -59,7 +59,8 @@ def collect(context: Context, task_id: str | None = None, budget_seconds: float 
         except IocScanError as error:
             failing[job["manager"]] = error
     note_managers(context, asked, failing)
-    _settle(context, {job["task_id"] for job in jobs if job["task_id"]})
+    # A task that is asked for may have no job at all: no device in its groups.
+    _settle(context, {job["task_id"] for job in jobs if job["task_id"]} | ({task_id} if task_id else set()))
     return found
 
 
