@@ -47,9 +47,20 @@ def fetch_detection(context: Context, detection_id: str) -> dict[str, Any]:
     except IocScanError as error:
         if known is not None:  # the report is gone or unreadable now; what was stored is what counts
             return _answer(known["document"], "same", judge(context, known["document"], known["source_name"]))
-        record_failure(context, detection_id, instance, report_id, error)
-        raise
+        given_up = record_failure(context, detection_id, instance, report_id, error) is None
+        entry_alone = _list_entry(context, instance, report_id) if given_up else None
+        if entry_alone is None:
+            raise
+        return store_detection(context, entry_alone, instance)
     return store_detection(context, detection, instance)
+
+
+def _list_entry(context: Context, instance: str, report_id: str) -> dict[str, Any] | None:
+    """What the source's list knows of a report that cannot be had: marked ``degraded``, better than nothing."""
+    try:
+        return context.source(instance).fetch_degraded(report_id)
+    except IocScanError:
+        return None
 
 
 def submit_detection(context: Context, payload: str, source: str) -> dict[str, Any]:

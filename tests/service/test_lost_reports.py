@@ -1,0 +1,30 @@
+"""A report that cannot be had: after the last try its list entry stands in, marked degraded."""
+
+from __future__ import annotations
+
+import pytest
+from ioc_scan.detection.normalize import degraded_detection
+from ioc_scan.detection.sources.folder import FolderSource
+from ioc_scan.errors import SourceError
+from ioc_scan.service import intake
+
+from .world import World, cape_report, sample
+
+
+def test_the_list_entry_stands_in_for_a_lost_report(town: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    detection_id = town.drop_report(cape_report(sample()))
+    (town.folder / "reports" / "report.json").unlink()
+    entry = degraded_detection(
+        product="cape", instance="lab", report_id=detection_id.split(":")[2], hashes={"SHA-256": "d" * 64},
+        score=90.0, detected_at="2024-05-01T10:00:00Z",
+    )  # fmt: skip
+    monkeypatch.setattr(FolderSource, "fetch_degraded", lambda self, report_id: entry)
+    with town.context() as context:
+        for _ in range(5):
+            with pytest.raises(SourceError):
+                intake.fetch_detection(context, detection_id)
+        answer = intake.fetch_detection(context, detection_id)
+        assert answer["outcome"] == "new" and answer["starts_task"]
+        row = intake.stored_detection(context, detection_id)
+        assert row["degraded"] and row["object_sha256"] == "d" * 64
+        assert intake.fetch_detection(context, detection_id)["outcome"] == "same"
