@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, literal, literal_column, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, literal, or_, select, update
 
 from .base import Names, Namespace, Row, Rows, chunks
 from .states import DEVICE_OUTCOMES, DEVICE_STATES
@@ -23,6 +23,17 @@ _FIELDS = (
     "error_message",
     "finished_at",
     "job_id",
+)
+_COUNTED = (
+    "targeted",
+    "reached",
+    "answered",
+    "matched",
+    "clean",
+    "failed",
+    "never_seen",
+    "running",
+    "waiting_idle",
 )
 _NOT_REACHED = frozenset({"pending", "expired", "failed", "cancelled", "withdrawn"})
 
@@ -199,41 +210,33 @@ class TaskDevices(Namespace):
         running (paused too); waiting_idle; by_state: present state -> number.
         """
         table = task_devices
-        outcome = func.coalesce(table.c.outcome, table.c.state)
-        # A literal: PostgreSQL does not see that two parameters in SELECT and GROUP BY are the same.
-        matched = table.c.matches > literal_column("0")
+        # Grouped in the order of ix_task_devices_coverage, so that counting sorts nothing.
+        kinds = (table.c.outcome, table.c.state, table.c.reached, table.c.ever_seen, table.c.matches)
         query = (
-            select(
-                table.c.state,
-                outcome.label("outcome"),
-                table.c.reached,
-                table.c.ever_seen,
-                matched.label("matched"),
-                func.count().label("number"),
-            )
-            .where(table.c.task_id == task_id)
-            .group_by(table.c.state, outcome, table.c.reached, table.c.ever_seen, matched)
+            select(*kinds, func.count().label("number")).where(table.c.task_id == task_id).group_by(*kinds)
         )
         if manager is not None:
             query = query.where(table.c.manager == manager)
         if group is not None:
             query = query.where(table.c.group == group)
-        names = ("targeted", "reached", "answered", "matched", "clean", "failed", "never_seen", "running")
-        found: dict[str, Any] = dict.fromkeys((*names, "waiting_idle"), 0)
+        found: dict[str, Any] = dict.fromkeys(_COUNTED, 0)
         by_state: dict[str, int] = {}
         for row in self._connection.execute(query):
+            outcome, matched = row.outcome or row.state, row.matches > 0
+            counted = {
+                "targeted": True,
+                "reached": row.reached,
+                "answered": outcome == "done" or (outcome == "failed" and row.reached),
+                "matched": matched,
+                "clean": outcome == "done" and not matched,
+                "failed": outcome == "failed",
+                "never_seen": not row.ever_seen,
+                "running": row.state in ("running", "paused"),
+                "waiting_idle": row.state == "waiting_idle",
+            }
             by_state[row.state] = by_state.get(row.state, 0) + row.number
-            found["targeted"] += row.number
-            found["reached"] += row.number if row.reached else 0
-            found["answered"] += (
-                row.number if row.outcome == "done" or (row.outcome == "failed" and row.reached) else 0
-            )
-            found["matched"] += row.number if row.matched else 0
-            found["clean"] += row.number if row.outcome == "done" and not row.matched else 0
-            found["failed"] += row.number if row.outcome == "failed" else 0
-            found["never_seen"] += 0 if row.ever_seen else row.number
-            found["running"] += row.number if row.state in ("running", "paused") else 0
-            found["waiting_idle"] += row.number if row.state == "waiting_idle" else 0
+            for name, counts in counted.items():
+                found[name] += row.number if counts else 0
         found["by_state"] = by_state
         return found
 
