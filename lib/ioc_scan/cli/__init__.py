@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": "convert an IOC file between OpenIOC 1.0 and 1.1",
     "explain": "show the logic of an IOC file as a person reads it",
     "scan": "scan folders of this machine with IOC files",
+    "scan-critical-areas": "look at processes, kernel, boot sectors and autostart objects of this machine",
     "build-scanner": "write the scanner for devices as one file",
 }
 

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if settings["scope"] == "custom" and not args.root:
         raise InputError("bad_parameters", "--scope custom needs --root")
-    plan = load_plan(compile_plan([(_read(name), "hunt") for name in args.ioc]))
+    plan = load_plan(compile_plan([(read_ioc_file(name), "hunt") for name in args.ioc]))
     bar = _Bar() if sys.stderr.isatty() else None
     show = _print_json if args.json else _print_match
     try:
@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(name: str) -> bytes:
+def read_ioc_file(name: str) -> bytes:
+    """The content of an IOC file given on the command line. Raises InputError."""
     try:
         with Path(name).open("rb") as stream:
             content = stream.read(_MAX_IOC_BYTES + 1)

@@ -67,6 +67,8 @@ class ResultsLog:
             self.matches += 1
         elif line["type"] == "skip":
             self.known.add(f"skip {line['reason']} {line['path']}")
+        elif line["type"] == "area":
+            self.known.add("area " + line["area"])
         elif line["type"] == "response":
             self.known.add(line["match_id"])
         elif line["type"] in ("restored", "purged"):

@@ -266,7 +266,7 @@ _OPTIONAL_INT_SETTINGS: dict[str, tuple[int, int]] = {
     "max_hash_bytes": (0, 2**62),
     "deadline_seconds": (1, 366 * 86400),
 }
-_BOOL_SETTINGS = ("idle_only", "terminate_processes", "network_file_systems")
+_BOOL_SETTINGS = ("idle_only", "terminate_processes", "network_file_systems", "accept_boot_sectors")
 _LIST_SETTINGS = ("roots", "excludes", "may_delete_signers")
 
 

@@ -13,10 +13,11 @@ import signal
 import time
 
 from .clock import Clock
+from .critical.job import CriticalAreas
 from .errors import ScannerError
 from .handover import announce
 from .idle import IdleGate
-from .jobfolder import JobFolder, WithdrawnError
+from .jobfolder import CancelledError, JobFolder, WithdrawnError
 from .plan import Plan, load_plan
 from .protocol import (
     DONE_FOLDER,
@@ -175,6 +176,8 @@ class Runner:
                 self._run_one(folder)
             except WithdrawnError:
                 folder.close()
+            except CancelledError:
+                _end_quietly(folder, None, "cancelled")
             except (ScannerError, OSError) as error:
                 _end_quietly(folder, _as_scanner_error(error))
 
@@ -187,9 +190,15 @@ class Runner:
         elif word == "cancel" and folder.state == "pending":
             folder.end("cancelled")
         elif self._due(folder) and word != "pause":
-            plan = self.load_plan(folder) if folder.job["kind"] == "respond" else None
+            kind = folder.job["kind"]
+            needs_plan = kind == "respond" or (kind == "critical_areas" and folder.job.get("plan_digest"))
+            plan = self.load_plan(folder) if needs_plan else None
             self.start(folder)
-            if plan is not None:
+            if kind == "critical_areas":
+                if not CriticalAreas(folder, self._spool, plan, lambda: self._stopping).run():
+                    folder.close()  # the next runner goes on
+                    return
+            elif plan is not None:
                 Responder(folder, self._spool, plan, system_name()).run()
             elif folder.job["kind"] == "restore":
                 Restorer(folder, self._spool).restore()
@@ -255,7 +264,7 @@ def _as_scanner_error(error: ScannerError | OSError) -> ScannerError:
     return error if isinstance(error, ScannerError) else as_scanner_error(error, os.fsencode("the spool"))
 
 
-def _end_quietly(folder: JobFolder, error: ScannerError, state: str = "failed") -> None:
+def _end_quietly(folder: JobFolder, error: ScannerError | None, state: str = "failed") -> None:
     """End a job with an error; if even that cannot be written, the manager sees a status stand still."""
     try:
         folder.end(state, error)
