@@ -101,7 +101,9 @@ class Cuckoo3Analysis:
         hashes = clean_hashes(target, self._losses)
         if not hashes:
             raise InputError(
-                "report_wrong_schema", "the analysis of Cuckoo 3 has no target with a usable hash"
+                "report_wrong_schema",
+                "the analysis of Cuckoo 3 has no target with a usable hash",
+                "look at this analysis at the sandbox",
             )
         described = {
             "name": clean_text(target.get("orig_filename") or target.get("filename"), 1024, self._losses),

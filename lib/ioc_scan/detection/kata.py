@@ -26,7 +26,11 @@ def form_of(detect: dict[str, Any]) -> dict[str, Any]:
     detected = _folded(inner.get("detectedobject") or item.get("detectedobject"))
     hashes = clean_hashes(processed, losses)
     if not hashes:
-        raise InputError("report_wrong_schema", "the detection of KATA names no object with a usable hash")
+        raise InputError(
+            "report_wrong_schema",
+            "the detection of KATA names no object with a usable hash",
+            "look at this analysis at the sandbox",
+        )
     importance = clean_text(item.get("importance"), 60, losses)
     result = RESULTS.get((importance or "").lower(), "unknown")
     described = {

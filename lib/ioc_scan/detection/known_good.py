@@ -135,13 +135,19 @@ def write_list(path: Path, entries: Iterable[KnownGoodEntry], *, now: datetime) 
             records[digest] = (origin, days)
         if len(records) > MAX_DIGESTS or len(origins) > MAX_ORIGINS:
             raise InputError(
-                "known_good_too_large", f"more than {MAX_DIGESTS} digests or {MAX_ORIGINS} origins"
+                "known_good_too_large",
+                f"more than {MAX_DIGESTS} digests or {MAX_ORIGINS} origins",
+                "learn fewer images, or let older ones expire",
             )
     header = (
         json.dumps({"format": FORMAT, "written_at": to_iso(now), "origins": list(origins)}).encode() + b"\n"
     )
     if len(header) > _HEADER_BYTES:
-        raise InputError("known_good_too_large", "the names of the origins are too long in sum")
+        raise InputError(
+            "known_good_too_large",
+            "the names of the origins are too long in sum",
+            "learn fewer images, or let older ones expire",
+        )
     ordered = sorted(records)
     _write(path, header, ordered, records)
     return len(ordered)
@@ -174,7 +180,11 @@ def _digest_of(sha256: str) -> bytes:
     except ValueError:
         digest = b""
     if len(digest) != 32:
-        raise InputError("known_good_bad_digest", f"'{printable(sha256, 80)}' is no SHA-256")
+        raise InputError(
+            "known_good_bad_digest",
+            f"'{printable(sha256, 80)}' is no SHA-256",
+            "one SHA-256 (64 hex digits) each",
+        )
     return digest
 
 

@@ -82,7 +82,9 @@ class ReportReader:
                 chunk = stream.read(CHUNK_BYTES)
             except OSError as error:
                 raise InputError(
-                    "report_unreadable", f"reading the report failed: {error.strerror or error}"
+                    "report_unreadable",
+                    f"reading the report failed: {error.strerror or error}",
+                    "give the path of a readable report file",
                 ) from None
             if not chunk:
                 return
@@ -202,6 +204,7 @@ def _check_start(data: bytes) -> None:
         raise InputError(
             "report_not_json",
             f"the report does not start as JSON: '{printable(data[:40].decode('ascii', 'replace'))}'",
+            "is it a sandbox report in JSON?",
         )
 
 
@@ -239,4 +242,8 @@ def open_report(report: ReportInput) -> BinaryIO:
         return path.open("rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError("report_unreadable", f"{printable(path)}: {printable(reason)}") from None
+        raise InputError(
+            "report_unreadable",
+            f"{printable(path)}: {printable(reason)}",
+            "give the path of a readable report file",
+        ) from None

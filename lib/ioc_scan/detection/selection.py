@@ -205,7 +205,11 @@ class Selection:
                 if depth == base:
                     break
                 if depth > MAX_DEPTH:
-                    raise InputError("report_too_deep", f"the report nests deeper than {MAX_DEPTH} levels")
+                    raise InputError(
+                        "report_too_deep",
+                        f"the report nests deeper than {MAX_DEPTH} levels",
+                        "no sandbox writes that: look at where the report comes from",
+                    )
         self._depth = base
 
 

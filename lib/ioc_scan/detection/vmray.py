@@ -114,7 +114,11 @@ class VmrayReport:
             if item.get("is_sample") is True and url:
                 self._collector.add("url", "target", value=url, evidence="urls")
                 return {"category": "url", "url": url}
-        raise InputError("report_wrong_schema", "the VMRay report has no sample with a usable hash")
+        raise InputError(
+            "report_wrong_schema",
+            "the VMRay report has no sample with a usable hash",
+            "look at this analysis at the sandbox",
+        )
 
     def _add_files(self) -> None:
         names = {item["_key"]: item for item in self._held.get("filenames", [])}

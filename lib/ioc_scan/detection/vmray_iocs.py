@@ -30,7 +30,11 @@ def form_of(submission: dict[str, Any], iocs: dict[str, Any]) -> dict[str, Any]:
     result = RESULTS.get(str(said), "unknown")
     hashes = _hashes(submission, "submission_sample_", losses)
     if not hashes:
-        raise InputError("report_wrong_schema", "the VMRay submission has no hash of its sample")
+        raise InputError(
+            "report_wrong_schema",
+            "the VMRay submission has no hash of its sample",
+            "look at this analysis at the sandbox",
+        )
     name = clean_text(submission.get("submission_filename"), 1024, losses)
     target: dict[str, Any] = {"category": "file", "hashes": hashes, **({"name": name} if name else {})}
     collector.add("file", "target", hashes=hashes, name=name, verdict=result, evidence="submission")

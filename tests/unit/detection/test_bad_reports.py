@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ioc_scan import detection
 from ioc_scan.detection.guard import classify
 from ioc_scan.detection.normalize import normalize_report
 from ioc_scan.errors import InputError
@@ -80,25 +82,25 @@ def test_lying_types_cost_their_part_only() -> None:
         malscore="10", detections={"a": 1}, network=[1], behavior="x", dropped={"a": 1}, CAPE=[1, 2],
         procdump=5, info={"version": 5, "ended": []},
     )  # fmt: skip
-    detection = normalize(lying)
-    assert detection["verdict"]["score"] == 100.0
-    assert detection["detected_at"] == "1970-01-01T00:00:00Z"
-    assert detection["losses"] == {"no_time": 1, "unexpected_type": 5}
-    assert len(detection["indicators"]) == 1
+    found = normalize(lying)
+    assert found["verdict"]["score"] == 100.0
+    assert found["detected_at"] == "1970-01-01T00:00:00Z"
+    assert found["losses"] == {"no_time": 1, "unexpected_type": 5}
+    assert len(found["indicators"]) == 1
 
     items: dict[str, Any] = {
         "dropped": [1, "a", None, [1], {"sha256": 5, "size": "x", "name": {"a": 1}, "guest_paths": 7}],
         "network": {"hosts": "x", "domains": [1, {"domain": "a b"}], "http": [{}], "tcp": [{"dst": 5}]},
     }
-    detection = normalize(report(**items))
-    assert detection["losses"] == {"bad_domain": 2, "bad_hash": 1, "unexpected_type": 4}
+    found = normalize(report(**items))
+    assert found["losses"] == {"bad_domain": 2, "bad_hash": 1, "unexpected_type": 4}
 
 
 @pytest.mark.parametrize("score", [[1], {"a": 1}, True, "many", "nan", "1e999"])
 def test_a_score_that_is_no_number_is_no_score(score: Any) -> None:
-    detection = normalize(report(malscore=score))
-    assert "score" not in detection["verdict"] and detection["verdict"]["result"] == "unknown"
-    assert detection["losses"]["bad_score"] == 1
+    found = normalize(report(malscore=score))
+    assert "score" not in found["verdict"] and found["verdict"]["result"] == "unknown"
+    assert found["losses"]["bad_score"] == 1
 
 
 def test_scores_beyond_the_scale_are_clipped() -> None:
@@ -108,29 +110,27 @@ def test_scores_beyond_the_scale_are_clipped() -> None:
 
 def test_broken_text_is_mended_visibly_and_counted() -> None:
     names = ["a\ud800b", "\udc00", "nul\x00nul", "\ud83d\ude00", "C:\\udc00\\x", "end\n"]
-    detection = normalize(report(mutexes=names))
-    values = [item["value"] for item in detection["indicators"] if item["type"] == "mutex"]
+    found = normalize(report(mutexes=names))
+    values = [item["value"] for item in found["indicators"] if item["type"] == "mutex"]
     assert values == ["a\ufffdb", "\ufffd", "nul\ufffdnul", "\U0001f600", "C:\\udc00\\x", "end"]
-    assert detection["losses"] == {"text_repaired": 4}
+    assert found["losses"] == {"text_repaired": 4}
     raw = json.dumps(report(mutexes=["QQ"])).encode().replace(b"QQ", b"\xff\xfeA")
-    detection = normalize(raw)
-    assert detection["indicators"][-1]["value"] == "\ufffd\ufffdA"
-    assert detection["losses"] == {"text_repaired": 2}
+    found = normalize(raw)
+    assert found["indicators"][-1]["value"] == "\ufffd\ufffdA"
+    assert found["losses"] == {"text_repaired": 2}
 
 
 def test_long_strings_are_cut_and_counted() -> None:
-    detection = normalize(
-        report(mutexes=["x" * 10_000_000], strings=["y" * 10_000_000], **{"k" * 1_000_000: 1})
-    )
-    assert [len(item["value"]) for item in detection["indicators"] if item["type"] == "mutex"] == [8192]
-    assert detection["losses"]["text_cut"] >= 1
+    found = normalize(report(mutexes=["x" * 10_000_000], strings=["y" * 10_000_000], **{"k" * 1_000_000: 1}))
+    assert [len(item["value"]) for item in found["indicators"] if item["type"] == "mutex"] == [8192]
+    assert found["losses"]["text_cut"] >= 1
 
 
 def test_endless_numbers_do_not_reach_the_parser() -> None:
     raw = json.dumps(report(strings=["7" * 6000])).encode().replace(b"10.0", b"9" * 1_000_000)
-    detection = normalize(raw)
-    assert detection["verdict"]["score"] == 100
-    assert detection["losses"]["text_repaired"] >= 2
+    found = normalize(raw)
+    assert found["verdict"]["score"] == 100
+    assert found["losses"]["text_repaired"] >= 2
 
 
 def test_template_text_stays_text() -> None:
@@ -166,10 +166,20 @@ def test_a_flood_is_bounded_and_the_important_ones_stay() -> None:
         ],
         CAPE={"configs": [{"Family": {"C2": ["203.0.113.9", "44.1.2.3"]}}]},
     )
-    detection = normalize(flood)
-    indicators = detection["indicators"]
-    assert len(indicators) == 2000 and detection["truncated"] is True
+    found = normalize(flood)
+    indicators = found["indicators"]
+    assert len(indicators) == 2000 and found["truncated"] is True
     assert [item["role"] for item in indicators[:4]] == ["target", "config", "config", "dropped"]
     assert indicators[3]["hashes"]["SHA-256"] == "e" * 64
-    lost = detection["losses"]
+    lost = found["losses"]
     assert lost["over_limit_created"] + lost["over_limit_dropped"] == 30_000 + 5001 + 3 - 2000
+
+
+def test_every_error_of_this_part_says_what_to_do() -> None:
+    """Read from the source: code, message and hint stand in every raise."""
+    folder = Path(detection.__file__).parent
+    kinds = {"InputError", "SourceError", "ConfigError", "HttpRefused", "SourceUnavailable"}
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds:
+                assert len(node.args) >= 3, f"{path.name}:{node.lineno} has no hint"

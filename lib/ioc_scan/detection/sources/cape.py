@@ -168,7 +168,9 @@ class CapeSource:
     def _number(self, report_id: str) -> str:
         if not _ID.fullmatch(report_id):
             raise SourceError(
-                "report_gone", f"source {self.name}: {printable(report_id, 64)} is no task id of CAPE"
+                "report_gone",
+                f"source {self.name}: {printable(report_id, 64)} is no task id of CAPE",
+                "look it up at the sandbox, and use the id that its list gives",
             )
         return report_id
 

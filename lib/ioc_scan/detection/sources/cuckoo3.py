@@ -126,7 +126,9 @@ class Cuckoo3Source:
     def _analysis(self, report_id: str) -> dict[str, Any]:
         if not _ID.fullmatch(report_id):
             raise SourceError(
-                "report_gone", f"source {self.name}: {printable(report_id, 64)} is no id of Cuckoo 3"
+                "report_gone",
+                f"source {self.name}: {printable(report_id, 64)} is no id of Cuckoo 3",
+                "look it up at the sandbox, and use the id that its list gives",
             )
         analysis = self._client.get_json(f"/analysis/{report_id}")
         if not isinstance(analysis, dict):

@@ -137,7 +137,11 @@ class FolderSource:
                     if packed.name == report.member:
                         with packed.open() as content:
                             return self._normalize(content, report_id, report.product)
-        raise SourceError("report_gone", f"source {self.name}: the archive holds this report no longer")
+        raise SourceError(
+            "report_gone",
+            f"source {self.name}: the archive holds this report no longer",
+            "look it up at the sandbox, and use the id that its list gives",
+        )
 
     def _normalize(self, stream: BinaryIO, report_id: str, product: str) -> dict[str, Any]:
         return normalize_report(
@@ -260,10 +264,18 @@ class _Folder:
         try:
             descriptor = os.open(name, _OPEN_FLAGS, dir_fd=self._fd)
         except OSError as error:
-            raise InputError("report_unreadable", f"{printable(name, 100)}: {error.strerror}") from None
+            raise InputError(
+                "report_unreadable",
+                f"{printable(name, 100)}: {error.strerror}",
+                "give the path of a readable report file",
+            ) from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise InputError("report_unreadable", f"{printable(name, 100)} is not a regular file")
+            raise InputError(
+                "report_unreadable",
+                f"{printable(name, 100)} is not a regular file",
+                "give the path of a readable report file",
+            )
         return os.fdopen(descriptor, "rb")
 
     def _problem(self, text: str) -> None:

@@ -277,7 +277,11 @@ class Body:
         while chunk := self.read():
             size += len(chunk)
             if size > max_bytes:
-                raise HttpRefused("source_answer_too_large", f"{self._shown}: more than {max_bytes} bytes")
+                raise HttpRefused(
+                    "source_answer_too_large",
+                    f"{self._shown}: more than {max_bytes} bytes",
+                    "is the address that of a sandbox?",
+                )
             parts.append(chunk)
         return b"".join(parts)
 

@@ -65,14 +65,20 @@ class KataSource:
     def fetch(self, report_id: str) -> dict[str, Any]:
         if not _ID.fullmatch(report_id):
             raise SourceError(
-                "report_gone", f"source {self.name}: {printable(report_id, 64)} is no id of KATA"
+                "report_gone",
+                f"source {self.name}: {printable(report_id, 64)} is no id of KATA",
+                "look it up at the sandbox, and use the id that its list gives",
             )
         if report_id not in self._held:
             for item in self._page(None)[0]:
                 self._row(item)
         detect = self._held.get(report_id)
         if detect is None:
-            raise SourceError("report_gone", f"source {self.name}: detection {report_id} is not in its list")
+            raise SourceError(
+                "report_gone",
+                f"source {self.name}: detection {report_id} is not in its list",
+                "look it up at the sandbox, and use the id that its list gives",
+            )
         return finished(self.product, self.name, report_id, kata.form_of(detect), None)
 
     def fetch_degraded(self, report_id: str) -> dict[str, Any] | None:

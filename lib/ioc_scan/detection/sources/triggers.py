@@ -43,10 +43,16 @@ class Triggers:
                 isinstance(value, str) and _SAFE.fullmatch(value)
             ):
                 raise InputError(
-                    "payload_invalid", f"{trigger}: field {printable(name, 40)} is no id, number or word"
+                    "payload_invalid",
+                    f"{trigger}: field {printable(name, 40)} is no id, number or word",
+                    "this is an error of the pack: please report it",
                 )
         for error in jsonschema.Draft4Validator(self._schemas[trigger]).iter_errors(payload):
-            raise InputError("payload_invalid", f"{trigger}: {printable(error.message, 200)}")
+            raise InputError(
+                "payload_invalid",
+                f"{trigger}: {printable(error.message, 200)}",
+                "this is an error of the pack: please report it",
+            )
 
 
 def _standard(schema: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,9 @@ class VmraySource:
         iocs = data.get("iocs") if isinstance(data, dict) else None
         if not isinstance(submission, dict) or not isinstance(iocs, dict):
             raise HttpRefused(
-                "source_wrong_answer", f"source {self.name}: no submission or no iocs in the answer"
+                "source_wrong_answer",
+                f"source {self.name}: no submission or no iocs in the answer",
+                "is the address that of the interface?",
             )
         return finished("vmray", self.name, report_id, vmray_iocs.form_of(submission, iocs), None)
 
@@ -108,7 +110,9 @@ class VmraySource:
         match = _PAIR.fullmatch(report_id)
         if not match:
             raise SourceError(
-                "report_gone", f"source {self.name}: {printable(report_id, 64)} is no id of VMRay"
+                "report_gone",
+                f"source {self.name}: {printable(report_id, 64)} is no id of VMRay",
+                "look it up at the sandbox, and use the id that its list gives",
             )
         return match.group(1), match.group(2)
 
