@@ -157,6 +157,7 @@ FLAGGED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "pattern of great size": ("pattern_refused", lambda: ioc(group(item("FileItem/FileName", "(((a{50}){50}){50}){50}", "matches"), item())).encode()),
     "pattern of empty repeats": ("pattern_refused", lambda: ioc(group(item("FileItem/FileName", "((((){1000}){1000}){1000}){1000}", "matches"), item())).encode()),
     "pattern of many brackets": ("pattern_refused", lambda: ioc(group(item("FileItem/FileName", "(" * 900 + ")" * 900, "matches"), item())).encode()),
+    "open escape": ("pattern_refused", lambda: ioc(group(item("FileItem/FileName", r"a\x{41", "matches"), item())).encode()),
     "open bracket": ("pattern_refused", lambda: ioc(group(item("FileItem/FileName", "[a-", "matches"), item())).encode()),
     "contradiction": ("contradiction", lambda: ioc(group(item("FileItem/FileName", "a"), item("FileItem/FileName", "b", identifier="i2"), operator="AND")).encode()),
     "branches without end": ("too_many_branches", lambda: _and_of_ors(4, 10).encode()),

@@ -249,6 +249,8 @@ class _Parser:
     def hexadecimal(self) -> int:
         if self.peek("{"):
             end = self.pattern.find("}", self.at)
+            if end < 0:
+                raise PatternError("a \\x escape is not closed")
             digits, self.at = self.pattern[self.at + 1 : end], end + 1
         else:
             digits = self.pattern[self.at : self.at + 2]

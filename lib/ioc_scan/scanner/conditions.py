@@ -194,11 +194,12 @@ class Index:
 
     def add_many(self, values: Sequence[Any], first_entry: int) -> None:
         """Values to be equal to, numbered from ``first_entry``; quick for very many."""
-        if self.exact or len(set(values)) < len(values):
+        numbered = dict(zip(values, range(first_entry, first_entry + len(values))))
+        if self.exact or len(numbered) < len(values):
             for offset, value in enumerate(values):
                 _join(self.exact, value, first_entry + offset)
         else:
-            self.exact = dict(zip(values, range(first_entry, first_entry + len(values))))
+            self.exact = numbered
 
     def passed(self, value: Any, found: set[int]) -> None:
         """Add the entries of all tests that hold for a value in this slot's form."""

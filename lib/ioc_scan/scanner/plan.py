@@ -314,7 +314,7 @@ class _Loader:
             _refuse("sets")
         values: Sequence[Any]
         if operation == "hash":
-            values = self.packed(entry.get("digests"), _HASH_LENGTHS.get(self.plan.terms[term].type, 0))
+            values = self.packed(entry.pop("digests", None), _HASH_LENGTHS.get(self.plan.terms[term].type, 0))
         elif operation in TEXT_OPERATIONS and operation != "matches" and self.texts(entry.get("values")):
             values = entry["values"]
         else:
@@ -327,7 +327,7 @@ class _Loader:
             and all(type(size) is int for size in sizes)
         ):
             _refuse("sizes")
-        ids = entry.get("ids")
+        ids = entry.pop("ids", None)  # long texts are let go as they are read
         wanted = len(values) * (1 if sizes is None else 2)
         if isinstance(ids, str):
             ids = self.unpack(ids)
