@@ -14,8 +14,13 @@ from pathlib import Path
 FILES = 78_000
 PLANTED = 24
 _SEED = 20_240_601
-_STEMS = "index setup readme data module config test report image cache log notes base util view main".split()
-_ENDINGS = "py js txt json png so dll html xml md pyc css h c dat db".split()
+_STEMS = (
+    "index", "setup", "readme", "data", "module", "config", "test", "report", "image", "cache", "log", "notes",
+    "base", "util", "view", "main",
+)  # fmt: skip
+_ENDINGS = (
+    "py", "js", "txt", "json", "png", "so", "dll", "html", "xml", "md", "pyc", "css", "h", "c", "dat", "db",
+)  # fmt: skip
 
 
 def _folders(chance: random.Random, count: int) -> list[str]:

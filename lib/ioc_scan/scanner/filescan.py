@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Callable
 
-from .folderscan import FolderScanner, Tally
-from .pool import BATCH_SECONDS, Pool, Settings, WorkerDiedError
+from .findfilter import Unsuitable, scan_with_find, suits
+from .folderscan import FolderScanner, StoppedError, Tally
 from .questions import Questions
+from .settings import BATCH_SECONDS, Settings, WorkerDiedError
 from .walk import Frame, split, walk
 
 #: Folder names one worker gets at most: small enough that the others are not left without work.
@@ -33,6 +35,9 @@ def scan_files(
     Everything of a batch is handed to ``on_tally`` before its folders leave the list of open frames, so a
     place stored from ``tick`` never misses a file.
     """
+    if settings.prunes is not None:
+        with contextlib.suppress(Unsuitable):
+            return _scan_with_find(frames, questions, settings, on_tally, tick)
     if workers < 1 or not hasattr(os, "fork"):
         return _scan_inline(frames, questions, settings, on_tally, tick)
     left = list(frames)
@@ -46,6 +51,30 @@ def scan_files(
             if deaths > 3:
                 raise WorkerDiedError() from None
     return left
+
+
+def _scan_with_find(
+    frames: list[Frame], questions: Questions, settings: Settings, on_tally: OnTally, tick: Tick
+) -> list[Frame]:
+    """The walk by the system's find. It has no place to store: stopped half-way, it starts anew."""
+    stopped = False
+
+    def stop() -> bool:
+        nonlocal stopped
+        stopped = stopped or tick(lambda: frames)
+        return stopped
+
+    def per_block() -> None:
+        if stop():
+            raise StoppedError()
+
+    scanner = FolderScanner(questions, settings.excluded, settings.max_hash_bytes, per_block)
+    if not suits(frames, scanner, settings.prunes):
+        raise Unsuitable()
+    if not scan_with_find(frames, scanner, settings.prunes or [], settings.excluded, settings.polite, stop):
+        return frames
+    on_tally(scanner.tally)
+    return []
 
 
 class _PoolBrokenError(Exception):
@@ -63,6 +92,8 @@ def _scan_pooled(
     tick: Tick,
     close: list[int],
 ) -> list[Frame]:
+    from .pool import Pool  # not wanted by walks that need no workers
+
     with Pool(workers, questions, settings, close) as pool:
 
         def pending() -> list[Frame]:

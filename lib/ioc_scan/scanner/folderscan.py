@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Protocol
 
 from .fileitem import Candidate, file_item
 from .hashing import BUFFER_BYTES, MD5, SHA1, SHA256
@@ -28,6 +28,15 @@ _NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 _ALGORITHMS = ((SHA256, hashlib.sha256), (SHA1, hashlib.sha1), (MD5, hashlib.md5))
 #: Named skips a batch carries; all are counted.
 _MAX_SKIPS = 200
+
+
+class Named(Protocol):
+    """What of a directory entry is needed to look at its file."""
+
+    @property
+    def name(self) -> str: ...
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result: ...
 
 
 Entries = Iterable["os.DirEntry[str]"]
@@ -172,6 +181,21 @@ class FolderScanner:
                 self._skip_special(entry, prefix)
         return files
 
+    @property
+    def only_sizes(self) -> dict[int, int] | None:
+        """The sizes, if nothing else is asked of a file."""
+        return self._questions.size_masks if self._scan == self._scan_sizes else None
+
+    def look_at(self, folder: int, entry: Named, prefix: str) -> None:
+        """Look at one file, of a folder that is open, whose size was found to be a wanted one."""
+        try:
+            size = entry.stat(follow_symlinks=False).st_size
+        except OSError as error:
+            self.tally.skip(prefix + entry.name, _reason(error))
+            return
+        if size in self._questions.size_masks:
+            self._look(folder, entry, prefix, self._questions.size_masks[size], False)
+
     def enter(self, parent: int, path: str, name: str) -> int:
         """Open a sub-folder relative to its open parent; -1 and a recorded skip if it is not entered."""
         reason = self._excluded(path)
@@ -194,7 +218,7 @@ class FolderScanner:
             return
         self.tally.skip(prefix + entry.name, _KINDS.get(stat.S_IFMT(mode), "special_file"))
 
-    def _look(self, folder: int, entry: os.DirEntry[str], prefix: str, mask: int, wanted: bool) -> None:
+    def _look(self, folder: int, entry: Named, prefix: str, mask: int, wanted: bool) -> None:
         """Hash a file if that can matter, and keep it as a candidate if it may be part of a match."""
         name = entry.name
         try:

@@ -12,11 +12,11 @@ from .filescan import scan_files
 from .folderscan import Tally
 from .names import shown_path
 from .plan import Plan
-from .pool import Settings
 from .progress import Progress
 from .questions import Questions
 from .scanjob import Judge
 from .scope import Scope
+from .settings import Settings
 from .system import system_name
 from .walk import Frame
 
@@ -78,6 +78,8 @@ def scan_here(
     collect_documents([judge])
     if questions.about_files:
         how = Settings(scope.excluded, settings.get("max_hash_bytes"), settings.get("cpu_percent", 100))
+        if how.cpu_percent == 100:
+            how.prunes = scope.prunes()
         workers = settings.get("threads", min(2, os.cpu_count() or 1))
         scan_files(scope.frames(), questions, how, workers, take, tick)
     judge.finish()

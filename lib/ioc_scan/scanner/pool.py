@@ -12,33 +12,16 @@ import mmap
 import os
 import select
 import signal
-from typing import Any, Callable
+from typing import Any
 
 from .fileitem import Candidate
 from .folderscan import FolderScanner, StoppedError, Tally
 from .polite import Budget, lower_priority
 from .questions import Questions
+from .settings import BATCH_SECONDS, Settings, WorkerDiedError
 from .walk import Frame, walk
 
-#: How long a worker works on one batch before it reports.
-BATCH_SECONDS = 0.1
 _STOP = b"\x01"
-
-
-class Settings:
-    """How workers work; plain values."""
-
-    def __init__(
-        self,
-        excluded: Callable[[str], str | None],
-        max_hash_bytes: int | None = None,
-        cpu_percent: int = 100,
-        polite: bool = False,
-    ) -> None:
-        self.excluded = excluded
-        self.max_hash_bytes = max_hash_bytes
-        self.cpu_percent = cpu_percent
-        self.polite = polite
 
 
 class Batch:
@@ -47,10 +30,6 @@ class Batch:
     def __init__(self, tally: Tally, left: list[Frame]) -> None:
         self.tally = tally
         self.left = left
-
-
-class WorkerDiedError(Exception):
-    """A worker ended without an answer (killed, out of memory)."""
 
 
 class _Worker:

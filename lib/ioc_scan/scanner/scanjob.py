@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .documents.base import IDENTITY
 from .errors import ScannerError
 from .evaluate import Evaluator
 from .fileitem import candidate_item, file_key, item_key, match_line, shown_item
 from .folderscan import Tally
-from .jobfolder import JobFolder
 from .names import encode_path, printable
 from .plan import Plan, PlanError
 from .protocol import dump_json
 from .walk import Frame, frames_from_json, frames_to_json
+
+if TYPE_CHECKING:
+    from .jobfolder import JobFolder
 
 CHECKPOINT_VERSION = 2
 #: Matches of one document that are listed for one IOC file; "any process" tells nothing more.

@@ -14,12 +14,12 @@ from .filescan import scan_files
 from .folderscan import Tally
 from .jobfolder import WithdrawnError
 from .names import shown_path
-from .pool import Settings, WorkerDiedError
 from .progress import Progress
 from .questions import Questions
 from .safefs import code_of
 from .scanjob import ScanJob
 from .scope import Scope
+from .settings import Settings, WorkerDiedError
 from .spool import Spool
 from .walk import Frame
 
@@ -106,6 +106,8 @@ class ScanRun:
         settings = Settings(
             self._scope.excluded, self._settings.get("max_hash_bytes"), cpu_percent, polite=True
         )
+        if cpu_percent == 100 and not self._only_when_idle:  # find keeps no budget and has no place to store
+            settings.prunes = self._scope.prunes()
         workers = 1 if cpu_percent < 100 else threads
         folder_tree = self._spool.root not in (None, os.sep)
         stopped = collect_documents(

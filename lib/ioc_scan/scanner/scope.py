@@ -76,6 +76,13 @@ class Scope:
         else:
             self.excluded = self._excluded_by_pattern
 
+    def prunes(self) -> list[str] | None:
+        """The excluded folders inside the roots, or None if patterns exclude more than can be listed."""
+        if self._pattern is not None:
+            return None
+        prefixes = tuple(root.rstrip(os.sep) + os.sep for root in self.roots)
+        return sorted(path for path in self._reasons if path.startswith(prefixes))
+
     def frames(self) -> list[Frame]:
         """The start of a walk: each root itself."""
         return [(root, [""]) for root in self.roots]

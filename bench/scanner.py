@@ -1,0 +1,317 @@
+"""Measures the scanner against named peers on the same tree, in the same run: ``make bench``.
+
+Each row: pairs of runs, ours and the peer's in turn, and the median of the ratios. A row counts only if both
+found exactly the planted files. Processor time is that of the whole process tree. Writes ``bench/results.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import os
+import platform
+import random
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ioc_scan.openioc.plan import compile_plan
+
+from bench.peers import Peers
+from bench.tree import build_tree
+
+FOLDER = Path(os.environ.get("IOC_SCAN_BENCH") or Path(tempfile.gettempdir()) / "ioc_scan_bench")
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).with_name("results.md")
+_PLANTED = re.compile(rb"evil_plant_\d\d_x\.exe")
+Objects = list[tuple[int, str]]
+
+
+@dataclass
+class Row:
+    """One comparison. ``expected``: the planted names both must find; ``limit``: the ratio to stay below."""
+
+    work: str
+    peer_name: str
+    ours: list[str]
+    peer: list[str] | None
+    expected: frozenset[str]
+    limit: float
+    wall: bool = False
+    cold: bool = False
+    peer_expected: frozenset[str] | None = None
+
+
+@dataclass
+class Run:
+    cpu: float
+    wall: float
+    found: frozenset[str]
+
+
+def measure(command: Sequence[str], cold: bool = False) -> Run:
+    """Run once. Raises RuntimeError if the command cannot be started."""
+    if cold:
+        subprocess.run(["sync"], check=True)
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
+    answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    wall = time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found = frozenset(name.decode() for name in _PLANTED.findall(answer.stdout))
+    return Run(cpu, wall, found)
+
+
+# ------------------------------------------------------------------------------------------- the IOC files
+
+
+def _item(number: int, term: str, kind: str, value: str) -> str:
+    return (
+        f'<IndicatorItem id="00000000-0000-4000-8000-{number:012d}" condition="is">'
+        f'<Context document="FileItem" search="FileItem/{term}" type="mir"/>'
+        f'<Content type="{kind}">{value}</Content></IndicatorItem>'
+    )
+
+
+def _plan(branches: list[str]) -> bytes:
+    body = "".join(branches)
+    content = (
+        '<?xml version="1.0"?><ioc xmlns="http://schemas.mandiant.com/2010/ioc" '
+        'id="11111111-1111-4111-8111-111111111111" last-modified="2026-01-01T00:00:00">'
+        "<short_description>bench</short_description><authored_date>2026-01-01T00:00:00</authored_date><links/>"
+        f'<definition><Indicator operator="OR" id="00000000-0000-4000-a000-000000000000">{body}</Indicator>'
+        "</definition></ioc>"
+    )
+    return compile_plan([(content.encode(), "hunt")], max_bytes=2**30)
+
+
+def objects_plan(objects: Objects, with_size: bool) -> bytes:
+    branches = []
+    for number, (size, digest) in enumerate(objects):
+        branch = _item(2 * number, "Sha256sum", "sha256", digest)
+        if with_size:
+            branch = _item(2 * number + 1, "SizeInBytes", "int", str(size)) + branch
+            branch = (
+                f'<Indicator operator="AND" id="00000000-0000-4000-9000-{number:012d}">{branch}</Indicator>'
+            )
+        branches.append(branch)
+    return _plan(branches)
+
+
+def names_plan(names: list[str]) -> bytes:
+    return _plan([_item(number, "FileName", "string", name) for number, name in enumerate(names)])
+
+
+# ------------------------------------------------------------------------------------------------- rows
+
+
+class Ours:
+    """The scanner as it is installed on a device: its modules with their bytecode, and a plan."""
+
+    def __init__(self, folder: Path, tree: Path) -> None:
+        self._folder = folder
+        self._tree = tree
+        package = folder / "ours" / "ioc_scan_scanner"
+        shutil.rmtree(package.parent, ignore_errors=True)
+        shutil.copytree(REPOSITORY / "lib" / "ioc_scan" / "scanner", package)
+        compileall.compile_dir(package, quiet=1)
+        code = f"import sys; sys.path.insert(0, {str(package.parent)!r})\n"
+        code += "from ioc_scan_scanner.__main__ import main; sys.exit(main(sys.argv[1:]))\n"
+        self._start = folder / "ours" / "start.py"
+        self._start.write_text(code)
+
+    def command(self, name: str, plan: bytes, workers: int = 2, tree: Path | None = None) -> list[str]:
+        path = self._folder / f"plan-{name}.json"
+        path.write_bytes(plan)
+        start = [sys.executable, "-I", "-S", str(self._start), "scan"]
+        return [*start, "--plan", str(path), "--root", str(tree or self._tree), "--threads", str(workers)]
+
+
+def make_rows(folder: Path, tree: Path, planted: list[dict[str, Any]], peers: Peers) -> list[Row]:
+    chance = random.Random(1)
+    known: Objects = [(entry["size"], entry["sha256"]) for entry in planted]
+
+    def objects(count: int) -> Objects:
+        more = [(int(20_000 * 300 ** chance.random()), chance.randbytes(32).hex()) for _ in range(count)]
+        return (known + more)[:count]
+
+    def digest_file(name: str, entries: Objects) -> Path:
+        path = folder / name
+        path.write_text("".join(f"{digest}\n" for _, digest in entries))
+        (folder / ("named-" + name)).write_text("".join(f"{digest}  x\n" for _, digest in entries))
+        return path
+
+    def known_file(entries: Objects) -> Path:
+        path = folder / "known-100k.txt"
+        head = "%%%% HASHDEEP-1.0\n%%%% size,sha256,filename\n"
+        path.write_text(head + "".join(f"{size},{digest},x\n" for size, digest in entries))
+        return path
+
+    ours = Ours(folder, tree)
+    every = frozenset(entry["name"] for entry in planted)
+    hundred, many, huge = objects(100), objects(10_000), objects(100_000)
+    hashes = ours.command("hash-100", objects_plan(hundred, False))
+    sized = ours.command("size-100", objects_plan(hundred, True))
+    digests = digest_file("digests-100.txt", hundred)
+    first = frozenset([planted[0]["name"]])
+    all_names = [entry["name"] for entry in planted] + [f"mal{number:07d}.exe" for number in range(76)]
+    one = ours.command("size-1", objects_plan(hundred[:1], True))
+    sizes = sorted({size for size, _ in hundred})
+    return [
+        Row(
+            "sha256 of everything, 100",
+            "sha256deep -j2",
+            hashes,
+            peers.sha256deep(tree, folder / "named-digests-100.txt"),
+            every,
+            0.28,
+        ),
+        Row(
+            "sha256 of everything, 100k",
+            "hashdeep -j2",
+            ours.command("hash-100k", objects_plan(huge, False)),
+            peers.hashdeep(tree, known_file(huge)),
+            every,
+            0.28,
+        ),
+        Row("sha256 of everything, 100", "yara-x", hashes, peers.yara_x(tree, hundred, False), every, 0.50),
+        Row(
+            "sha256 of everything, 100",
+            "find, xargs -P2, openssl",
+            hashes,
+            peers.openssl(tree, digests),
+            every,
+            0.75,
+        ),
+        Row("size + sha256, 100", "yara-x", sized, peers.yara_x(tree, hundred, True), every, 0.20),
+        Row("size + sha256, 100", "yara-x", sized, peers.yara_x(tree, hundred, True), every, 0.12, wall=True),
+        Row(
+            "size + sha256, 10k",
+            "yara-x",
+            ours.command("size-10k", objects_plan(many, True)),
+            peers.yara_x(tree, many, True),
+            every,
+            0.03,
+        ),
+        Row("size + sha256, 100", "find with 100 -size", sized, peers.find_sizes(tree, sizes), every, 0.67),
+        Row(
+            "one size + sha256", "find -size", one, peers.find_sizes(tree, sizes=[hundred[0][0]]), first, 1.5
+        ),
+        Row(
+            "100 names",
+            "find -name with one",
+            ours.command("names-100", names_plan(all_names)),
+            peers.find_name(tree, planted[0]["name"]),
+            every,
+            1.3,
+            peer_expected=first,
+        ),
+        Row(
+            "cold cache, everything",
+            "sha256deep -j2",
+            ours.command("hash-100", objects_plan(hundred, False), workers=8),
+            peers.sha256deep(tree, folder / "named-digests-100.txt"),
+            every,
+            0.35,
+            wall=True,
+            cold=True,
+        ),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- reporting
+
+
+def compare(row: Row, pairs: int) -> list[str]:
+    """The cells of one row of the table. Runs alternate, so that what else the machine does hits both."""
+    kind = "wall" if row.wall else "CPU"
+    if row.peer is None:
+        return [row.work, row.peer_name, kind, "-", "-", "-", f"<= {row.limit}", "not installed"]
+    if row.cold and os.geteuid() != 0:
+        return [row.work, row.peer_name, kind, "-", "-", "-", f"<= {row.limit}", "needs root"]
+    ours, theirs = [], []
+    for _ in range(pairs):
+        ours.append(measure(row.ours, row.cold))
+        theirs.append(measure(row.peer, row.cold))
+    value: Callable[[Run], float] = (lambda run: run.wall) if row.wall else (lambda run: run.cpu)
+    ratio = statistics.median(value(one) / value(other) for one, other in zip(ours, theirs, strict=True))
+    right = all(run.found == row.expected for run in ours)
+    wanted = row.expected if row.peer_expected is None else row.peer_expected
+    peer_right = all(
+        run.found >= wanted if row.work.startswith("one") else run.found == wanted for run in theirs
+    )
+    verdict = "met" if ratio <= row.limit else "MISSED"
+    if not right or not peer_right:
+        verdict = "VOID: " + ("we" if not right else "the peer") + " did not find what was planted"
+    return [
+        row.work,
+        row.peer_name,
+        kind,
+        f"{statistics.median(map(value, ours)):.3f} s",
+        f"{statistics.median(map(value, theirs)):.3f} s",
+        f"{ratio:.3f}",
+        f"<= {row.limit}",
+        verdict,
+    ]
+
+
+HEADINGS = ["work", "peer", "of", "ours", "peer's", "ours / peer", "aim", ""]
+
+
+def table(rows: list[list[str]]) -> str:
+    lines = [HEADINGS, ["---"] * len(HEADINGS), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def write_results(rows: list[list[str]], tree: dict[str, Any], peers: Peers, pairs: int) -> None:
+    versions = ", ".join(f"{name} ({text})" for name, text in peers.versions().items())
+    RESULTS.write_text(
+        "# The scanner against its peers\n\n"
+        f"{time.strftime('%Y-%m-%d')}, {platform.platform()}, {os.cpu_count()} processors, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the end. "
+        f"{tree['files']} files, {tree['bytes'] / 1e9:.2f} GB, warm cache unless said; medians of {pairs} pairs.\n\n"
+        f"Peers: {versions}.\n\n"
+        "Ours is `scan` of the device's scanner with compiled plans and bytecode; the one-file scanner adds the "
+        "time Python takes to compile it on each start. Rules of yara-x are compiled beforehand too.\n\n"
+        + table(rows)
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", default="", help="rows whose work or peer contains this")
+    args = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    print("building the tree ...", flush=True)
+    tree = build_tree(FOLDER / "tree")
+    peers = Peers(FOLDER)
+    planted = tree["planted"]
+    assert isinstance(planted, list)
+    rows = make_rows(FOLDER, FOLDER / "tree", planted, peers)
+    done = []
+    for row in rows:
+        if args.only in row.work or args.only in row.peer_name:
+            if row.peer is not None and not row.cold:
+                measure(row.ours)  # warms the cache
+            done.append(compare(row, args.pairs))
+            print("  ".join(done[-1]), flush=True)
+    if not args.only:
+        write_results(done, tree, peers, args.pairs)
+        print(f"written: {RESULTS}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
