@@ -56,12 +56,13 @@ class ControlOp(str, enum.Enum):
 
 
 class EventKind(str, enum.Enum):
-    """What a :class:`DeviceEvent` tells. The first six are the device's words, the last two the manager's."""
+    """What a :class:`DeviceEvent` tells. The last two are the manager's own words, the others the device's."""
 
     STATE = "state"  # data: as status.json; state "delivered" until the scanner wrote its first status
     MATCH = "match"
     RESPONSE = "response"
     RESTORED = "restored"
+    AREA = "area"  # one critical area: its state and findings
     SKIP = "skip"
     SUMMARY = "summary"
     REJECTED = "rejected"  # lines of this device were dropped: data {"code", "message", "count"}

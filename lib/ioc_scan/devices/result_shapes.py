@@ -39,6 +39,12 @@ RESTORE_OUTCOMES = frozenset(
 )
 
 
+#: As ``ioc_scan.scanner.critical`` reports them.
+AREA_STATES = frozenset({"scanned", "refused", "unsupported"})
+FINDING_SEVERITIES = frozenset({"match", "suspicious", "note"})
+MAX_FINDINGS = 200
+
+
 class BadShape(Exception):
     """A line that is not taken, with a stable code. Messages are ours: they never quote the device."""
 
@@ -161,6 +167,8 @@ def check_line(
     elif kind in ("restored", "purged"):
         data = _check_restored(line, job, device_id)
         kind = "restored"
+    elif kind == "area":
+        data = _check_area(line, facts)
     elif kind == "skip":
         data = {"path": clean(line.get("path")), "reason": clean(line.get("reason"), MAX_SHORT)}
     elif kind == "summary":
@@ -251,6 +259,54 @@ def _check_restored(line: Mapping[str, Any], job: Job, device_id: str) -> dict[s
         "message": clean(line.get("message") or "", MAX_SHORT * 4),
         "path": clean(line.get("path") or ""),
     }
+
+
+def _check_area(line: Mapping[str, Any], facts: PlanFacts) -> dict[str, Any]:
+    state = line.get("state")
+    if state not in AREA_STATES:
+        raise BadShape("bad_field", "a critical area has an unknown state")
+    findings = line.get("findings")
+    if not isinstance(findings, list) or len(findings) > MAX_FINDINGS:
+        raise BadShape("bad_field", "a critical area has no list of findings of an acceptable length")
+    counts = line.get("counts")
+    return {
+        "area": _match(_CODE, line.get("area")),
+        "state": state,
+        "reason": clean(line.get("reason") or "", MAX_SHORT * 4),
+        "looked_at": _count(line.get("looked_at") or 0),
+        "counts": {severity: _count(counts.get(severity) or 0) for severity in sorted(FINDING_SEVERITIES)}
+        if isinstance(counts, dict)
+        else {},
+        "findings": [_check_finding(entry, facts) for entry in findings],
+    }
+
+
+def _check_finding(entry: object, facts: PlanFacts) -> dict[str, Any]:
+    if not isinstance(entry, dict) or entry.get("severity") not in FINDING_SEVERITIES:
+        raise BadShape("bad_field", "a finding of a critical area has an unknown severity")
+    finding: dict[str, Any] = {
+        "code": _match(_CODE, entry.get("code")),
+        "severity": entry["severity"],
+        "what": clean(entry.get("what"), MAX_SHORT * 4),
+        "detail": clean(entry.get("detail") or "", MAX_SHORT * 4),
+    }
+    if entry.get("pid") is not None:
+        finding["pid"] = _count(entry["pid"])
+    if entry.get("sha256") is not None:
+        finding["sha256"] = _match(_HEX64, entry["sha256"])
+    if (entry["severity"] == "match") != (entry.get("ioc") is not None):
+        raise BadShape(
+            "bad_field", "a finding is a match without naming its IOC file, or the other way round"
+        )
+    if entry.get("ioc") is not None:
+        finding["ioc"] = _match(_HEX64, entry["ioc"])
+        if finding["ioc"] not in facts.tiers:
+            raise BadShape("foreign_ioc", "a finding names an IOC file that is not in the plan")
+        proof = entry.get("proof")
+        finding["proof"] = (
+            [clean(text, MAX_SHORT) for text in proof[:MAX_LIST]] if isinstance(proof, list) else []
+        )
+    return finding
 
 
 def _check_summary(line: Mapping[str, Any]) -> dict[str, Any]:

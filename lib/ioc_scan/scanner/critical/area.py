@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Callable
 
 from ..documents.base import IDENTITY
@@ -15,6 +16,8 @@ SEVERITIES = ("match", "suspicious", "note")
 #: Findings listed of one area; further ones are counted.
 MAX_FINDINGS = 200
 MAX_TEXT_CHARS = 1000
+#: Of all findings of a line: a device manager takes no longer lines.
+MAX_LINE_BYTES = 200 * 1024
 
 
 class StopError(Exception):
@@ -101,6 +104,16 @@ class Area:
         ordered = sorted(self._findings, key=lambda finding: SEVERITIES.index(finding["severity"]))
         return ordered[:MAX_FINDINGS]
 
+    def _fitting(self) -> list[dict[str, Any]]:
+        room = MAX_LINE_BYTES
+        fitting = []
+        for finding in self._kept():
+            room -= len(json.dumps(finding))
+            if room < 0:
+                break
+            fitting.append(finding)
+        return fitting
+
     def line(self, seconds: float) -> dict[str, Any]:
         """The result line."""
         return {
@@ -111,7 +124,7 @@ class Area:
             "looked_at": self.looked_at,
             "seconds": round(seconds, 3),
             "counts": dict(self._counts),
-            "findings": self._kept(),
+            "findings": self._fitting(),
         }
 
 

@@ -42,6 +42,20 @@ _CRON_FOLDERS = (("/etc/cron.d", True), ("/var/spool/cron/crontabs", False), ("/
 _STARTS = ("ExecStart", "ExecStartPre", "ExecStartPost", "ExecStop", "ExecReload")
 #: @reboot, or five fields of time; /etc/anacrontab has two fields and a name.
 _CRON_LINE = re.compile(r"(?:@\w+|(?:[-\d*/,A-Za-z]+\s+){4}[-\d*/,A-Za-z]+)\s+(.+)")
+_INTERPRETERS = (
+    "sh",
+    "bash",
+    "dash",
+    "python",
+    "python3",
+    "perl",
+    "ruby",
+    "env",
+    "nice",
+    "nohup",
+    "sudo",
+    "exec",
+)
 _UDEV_RUN = re.compile(r'(?:RUN|PROGRAM|IMPORT)\S*?\+?=+"([^"]+)"')
 
 
@@ -85,17 +99,18 @@ def _text(path: str) -> str:
 
 
 def _absolute(commands: list[str], split: Callable[[str], list[str]] = shlex.split) -> list[str]:
-    """Full paths in these command lines: the program, and scripts that a shell is told to run."""
+    """Full paths of the programs in these command lines, and of scripts that an interpreter is told to run."""
     found: dict[str, None] = {}
     for command in commands:
-        try:
-            words = split(command)
-        except ValueError:
-            words = command.split()
-        for word in words[:8]:
-            if re.match(r"/[^/\s;&|<>*?$`'\"()]", word) and not re.search(r"[;&|<>*?$`%]", word):
-                found[word] = None
-                if not word.endswith(("/sh", "/bash", "/dash", "/python3", "/perl", "/env")):
+        for part in re.split(r"[;&|]+", command):
+            try:
+                words = split(part)
+            except ValueError:
+                words = part.split()
+            for word in words[:8]:
+                if re.match(r"/[^\s<>*?$`%]+\Z", word):
+                    found[word] = None
+                if not word.startswith("-") and not word.endswith(_INTERPRETERS):
                     break
     return list(found)
 
