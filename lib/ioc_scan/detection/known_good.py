@@ -8,7 +8,9 @@ few records. The file is written anew and put in place at once; readers keep the
 from __future__ import annotations
 
 import bisect
+import fcntl
 import hashlib
+import itertools
 import json
 import mmap
 import os
@@ -186,6 +188,36 @@ def _digest_of(sha256: str) -> bytes:
             "one SHA-256 (64 hex digits) each",
         )
     return digest
+
+
+def learn_into(
+    path: Path, root: Path, *, origin: str, expires_at: datetime | None, now: datetime
+) -> tuple[int, int]:
+    """Add what the folder ``root`` holds (a mounted clean image, a reference machine's disk) to the list at ``path``.
+
+    Returns ``(files read, digests on the list now)``. One learner at a time; readers are not disturbed.
+    Raises InputError ``known_good_no_folder``, ConfigError ``known_good_unreadable`` for a damaged list.
+    """
+    if not root.is_dir():
+        raise InputError(
+            "known_good_no_folder",
+            f"{printable(root)} is no folder",
+            "give the folder that holds the clean image",
+        )
+    with open(
+        os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w"
+    ) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        files = itertools.count()
+        learned = (
+            entry for entry in learn_folder(root, origin=origin, expires_at=expires_at) if next(files) >= 0
+        )
+        if not path.exists():
+            total = write_list(path, learned, now=now)
+        else:
+            with KnownGoodList(path) as known:
+                total = write_list(path, itertools.chain(known, learned), now=now)
+        return next(files), total
 
 
 def learn_folder(root: Path, *, origin: str, expires_at: datetime | None) -> Iterator[KnownGoodEntry]:

@@ -14,6 +14,7 @@ from ioc_scan.detection.known_good import (
     KnownGoodEntry,
     KnownGoodList,
     learn_folder,
+    learn_into,
     parse_expiry,
     write_list,
 )
@@ -148,3 +149,22 @@ def _seconds(known: KnownGoodList, asked: list[str]) -> float:
     for digest in asked:
         known.is_known_good(digest, NOW)
     return time.process_time() - start
+
+
+def test_learning_adds_to_what_is_there(tmp_path: Path) -> None:
+    path, image = tmp_path / "list", tmp_path / "image"
+    image.mkdir()
+    (image / "a").write_bytes(b"a")
+    assert learn_into(path, image, origin="one", expires_at=NOW + timedelta(days=3), now=NOW) == (1, 1)
+    (image / "a").write_bytes(b"b")
+    (image / "same").write_bytes(b"b")
+    assert learn_into(path, image, origin="two", expires_at=None, now=NOW) == (2, 2)
+    with KnownGoodList(path) as known:
+        assert known.origins() == {"one": 1, "two": 1}
+    assert learn_into(path, image, origin="two", expires_at=None, now=NOW + timedelta(days=4)) == (2, 1)
+    with pytest.raises(InputError, match="known_good_no_folder"):
+        learn_into(path, tmp_path / "absent", origin="x", expires_at=None, now=NOW)
+    path.write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match="known_good_unreadable"):
+        learn_into(path, image, origin="x", expires_at=None, now=NOW)
+    assert path.read_bytes() == b"damaged", "a damaged list is not silently replaced by a shorter one"
