@@ -1,6 +1,6 @@
 """How the store holds up under a large fleet, on SQLite and on PostgreSQL.
 
-    .venv/bin/python -m bench.store [--tasks 100] [--devices 10000] [--rounds 5] [--only sqlite|postgresql]
+    PYTHONPATH=lib:. .venv/bin/python -m bench.store [--tasks 100] [--devices 10000] [--rounds 5] [--only sqlite|postgresql]
 
 Measures what collecting, listing, coverage and pruning cost in the store alone, with durable writes
 (fsync on). Every number is the median of its rounds; the slowest is given too where people would wait.
@@ -138,21 +138,20 @@ def show(what: str, seconds: Sequence[float], extra: str = "") -> None:
 
 
 def bench_collecting(open_store: Callable[[], Any], devices: int, rounds: int) -> None:
-    per_device: dict[int, float] = {}
-    for size in (devices // 10, devices):
-        seconds = []
-        with open_store() as store:
-            for number in range(rounds):
-                task_id = make_task(store, number, size)
-                seconds.append(timed(partial(collect, store, task_id, size)))  # type: ignore[misc]
-        per_device[size] = statistics.median(seconds) / size
-        show(
-            f"collect {size} devices, {size // MATCH_EVERY} matches",
-            seconds,
-            f"{1 / per_device[size]:.0f} devices/s",
-        )
-    growth = per_device[devices] / per_device[devices // 10]
-    print(f"  cost per device, {devices} against {devices // 10}: {growth:.2f}x")
+    """Ten tasks of a tenth of the devices beside one task of all, turn by turn, so that both meet the same load."""
+    small, large = devices // 10, devices
+    of_small, of_large = [], []
+    with open_store() as store:
+        for turn in range(rounds):
+            ten = [make_task(store, turn * 100 + number, small) for number in range(10)]
+            one = make_task(store, turn * 100 + 50, large)
+            of_small.append(sum(timed(partial(collect, store, task_id, small)) for task_id in ten))
+            of_large.append(timed(partial(collect, store, one, large)))
+    for what, seconds in ((f"10 x {small}", of_small), (f"{large}", of_large)):
+        rate = large / statistics.median(seconds)
+        show(f"collect {what} devices, one in {MATCH_EVERY} with a match", seconds, f"{rate:.0f} devices/s")
+    growth = statistics.median(big / little for big, little in zip(of_large, of_small, strict=True))
+    print(f"  cost per device, {large} against {small} in a task: {growth:.2f}x")
 
 
 def bench_delivered_again(store: Store, devices: int) -> None:
