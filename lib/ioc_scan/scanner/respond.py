@@ -31,6 +31,7 @@ from .protected import check_not_protected
 from .protocol import from_iso, to_iso
 from .quarantine import DEFAULT_QUOTA_BYTES, Quarantine, quarantine_id_of
 from .safefs import Pinned, as_scanner_error, describe, pin
+from .signatures import check_signature
 from .spool import Spool
 
 DEFAULT_MAX_ITEMS = 50
@@ -146,6 +147,7 @@ class Responder:
             raise ScannerError("changed", "the content is not that of the match")
         for owners in self._owners:
             owners.check_not_owned(pinned.path, before)
+        line["signature"] = check_signature(descriptor, self._settings.get("may_delete_signers", []))
         quota = self._settings.get("quota_bytes", DEFAULT_QUOTA_BYTES)
         self._quarantine.check_room(sha256, before.st_size, quota)
         line["terminated"] = processes.running(before.st_dev, before.st_ino)
