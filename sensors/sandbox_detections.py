@@ -17,6 +17,7 @@ class SandboxDetectionsSensor(PollingSensor):
 
     def __init__(self, sensor_service, config=None, poll_interval=None):
         super().__init__(sensor_service=sensor_service, config=config, poll_interval=poll_interval)
+        self._service = sensor_service
         self._logger = sensor_service.get_logger(name=self.__class__.__name__)
         self._triggers = Triggers(Path(__file__).with_suffix(".yaml"))
         self._watches = {}
@@ -60,7 +61,7 @@ class SandboxDetectionsSensor(PollingSensor):
     def _load(self):
         """Read every state once. Only list_values tells an outage from an empty datastore: it raises."""
         try:
-            stored = self.sensor_service.list_values(local=True, prefix=STATE_PREFIX) or []
+            stored = self._service.list_values(local=True, prefix=STATE_PREFIX) or []
         except Exception:
             self._logger.exception("the datastore cannot be read; no source is looked at before it can")
             return False
@@ -95,10 +96,10 @@ class SandboxDetectionsSensor(PollingSensor):
     def _save(self, name, watch):
         if not watch.changed and name not in self._unsaved:
             return
-        self.sensor_service.set_value(STATE_PREFIX + name, json.dumps(watch.state), local=True)
+        self._service.set_value(STATE_PREFIX + name, json.dumps(watch.state), local=True)
         watch.changed = False
         self._unsaved.discard(name)
 
     def _dispatch(self, trigger, payload, trace_tag):
-        self.sensor_service.dispatch(trigger=trigger, payload=payload, trace_tag=trace_tag)
+        self._service.dispatch(trigger=trigger, payload=payload, trace_tag=trace_tag)
         self._logger.info("dispatched %s for %s", trigger, trace_tag)
