@@ -17,6 +17,7 @@ import pytest
 from ioc_scan.openioc.plan import compile_plan
 from ioc_scan.openioc.terms import all_terms
 from ioc_scan.scanner import documents
+from ioc_scan.scanner.documents.base import IDENTITY
 from ioc_scan.scanner.localscan import scan_here
 from ioc_scan.scanner.plan import load_plan
 
@@ -45,7 +46,8 @@ def landmark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
         shutil.copy(os.path.realpath(shutil.which("sleep") or "/bin/sleep"), program)
         process = subprocess.Popen([program, "301"], pass_fds=[server.fileno()])
         port = server.getsockname()[1]
-        time.sleep(0.05)
+        while os.readlink(f"/proc/{process.pid}/exe") != str(program):
+            time.sleep(0.01)
         yield {"program": str(program), "pid": process.pid, "port": port}
         process.kill()
         process.wait()
@@ -85,6 +87,36 @@ def wrong(term: str) -> bytes:
     values = {"int": "987654321987", "duration": "0", "date": "1971-01-01T00:00:00Z", "ip": "203.0.113.77"}
     kind = LINUX[term].type
     return any_ioc((term, "is", kind if kind != "ip" else "IP", values.get(kind, "no such thing anywhere")))
+
+
+def test_the_table_of_terms_and_the_collectors_agree() -> None:
+    """Who reads the table must be able to believe it, on every system."""
+    for system in ("linux", "windows", "macos"):
+        for document in documents.MODULES:
+            said = {
+                term.field
+                for term in all_terms().values()
+                if term.document == document and system in term.collectors
+            }
+            assert documents.module_of(document).FIELDS[system] == said, (system, document)
+    others = {term.document for term in LINUX.values()} - set(documents.MODULES)
+    assert others == {"FileItem"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_items_keep_their_identity(document: str) -> None:
+    """The same thing looked at twice is one item, or results would be doubled after every break."""
+    module = documents.module_of(document)
+
+    def look() -> list[str]:
+        items = list(module.collect(documents.Request(module.FIELDS["linux"], "linux")))
+        assert all(set(item) <= module.FIELDS["linux"] | {IDENTITY} for item in items)
+        return [item[IDENTITY] for item in items]
+
+    first, second = look(), look()
+    assert all(isinstance(identity, str) for identity in first)
+    assert len(set(first)) >= len(first) * 0.9
+    assert len(set(first) & set(second)) >= len(set(first)) * 0.8  # some things come and go
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

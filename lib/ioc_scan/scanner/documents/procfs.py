@@ -9,6 +9,7 @@ PROC = "/proc"
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 #: Linux allows arguments of megabytes; what tells processes apart comes first.
 _MAX_BYTES = 256 * 1024
+_PIECE_BYTES = 32 * 1024
 
 
 class Stat(NamedTuple):
@@ -26,21 +27,20 @@ def pids() -> list[int]:
 
 
 def read(path: str, limit: int = _MAX_BYTES) -> bytes:
-    """The start of a small file. Raises OSError."""
+    """The start of a file of the kernel. Raises OSError.
+
+    Read to its end: tables are given out by whole lines, so a short piece says nothing about what follows.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        first = os.read(descriptor, min(limit, 4096))
-        if len(first) < 4096:  # what fits the kernel's page comes in one piece
-            return first
+        first = part = os.read(descriptor, min(limit, _PIECE_BYTES))
         parts = [first]
         left = limit - len(first)
-        while left > 0:
-            part = os.read(descriptor, left)
-            if not part:
-                break
+        while part and left > 0:
+            part = os.read(descriptor, min(left, _PIECE_BYTES))
             parts.append(part)
             left -= len(part)
-        return b"".join(parts)
+        return b"".join(parts) if len(parts) > 2 else first
     finally:
         os.close(descriptor)
 
