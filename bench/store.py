@@ -1,6 +1,6 @@
 """How the store holds up under a large fleet, on SQLite and on PostgreSQL.
 
-    PYTHONPATH=lib:. .venv/bin/python -m bench.store [--tasks 100] [--devices 10000] [--rounds 5] [--only sqlite|postgresql]
+    .venv/bin/python -m bench.store [--tasks 100] [--devices 10000] [--rounds 5] [--only sqlite|postgresql]
 
 Measures what collecting, listing, coverage and pruning cost in the store alone, with durable writes
 (fsync on). Every number is the median of its rounds; the slowest is given too where people would wait.
