@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ioc_scan.errors import IocScanError
+from ioc_scan.errors import IocScanError, StoreError
 from ioc_scan.reports import tables
 from ioc_scan.reports.tables import Column
 from ioc_scan.service.context import Context
@@ -92,9 +93,10 @@ def _store(context: Context) -> Iterator[Check]:
         yield _bad("store folder", "warning_low_space", f"{free // 2**20} MiB free", "Free some space.")
     else:
         yield _good("store folder", f"{free // 2**20} MiB free at {context.folder}")
-    if context.stopped:
-        hint = "st2 run ioc_scan.kill_switch switch=go"
-        yield _bad("kill switch", "warning_stopped", "the kill switch is on: no response runs", hint)
+    with contextlib.suppress(StoreError):  # said above
+        if context.stopped:
+            hint = "st2 run ioc_scan.kill_switch switch=go"
+            yield _bad("kill switch", "warning_stopped", "the kill switch is on: no response runs", hint)
 
 
 def _guard(context: Context) -> Iterator[Check]:
