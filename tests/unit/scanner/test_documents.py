@@ -46,7 +46,7 @@ def landmark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
         shutil.copy(os.path.realpath(shutil.which("sleep") or "/bin/sleep"), program)
         process = subprocess.Popen([program, "301"], pass_fds=[server.fileno()])
         port = server.getsockname()[1]
-        while os.readlink(f"/proc/{process.pid}/exe") != str(program):
+        while Path(f"/proc/{process.pid}/exe").resolve() != program.resolve():
             time.sleep(0.01)
         yield {"program": str(program), "pid": process.pid, "port": port}
         process.kill()

@@ -11,6 +11,7 @@ import importlib
 import time
 from typing import Any
 
+from ..errors import ScannerError
 from .area import Area, Context, StopError
 
 __all__ = ["AREAS", "Area", "Context", "StopError", "scan_area"]
@@ -26,6 +27,8 @@ def scan_area(name: str, context: Context) -> dict[str, Any]:
     module = importlib.import_module("." + AREAS[name], __name__)
     try:
         module.scan(area, context)
+    except ScannerError as error:
+        area.refuse(error.message)
     except OSError as error:
         area.refuse(f"it cannot be read completely: {error.strerror or type(error).__name__}")
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -85,8 +85,8 @@ class Area:
         finding: dict[str, Any] = {
             "code": code,
             "severity": severity,
-            "what": printable(what)[:MAX_TEXT_CHARS],
-            "detail": printable(detail)[:MAX_TEXT_CHARS],
+            "what": printable(what[:MAX_TEXT_CHARS])[:MAX_TEXT_CHARS],
+            "detail": printable(detail[:MAX_TEXT_CHARS])[:MAX_TEXT_CHARS],
         }
         finding.update((name, value) for name, value in more.items() if value is not None)
         self._findings.append(finding)

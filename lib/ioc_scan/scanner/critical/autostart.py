@@ -29,8 +29,11 @@ def scan(area: Area, context: Context) -> None:
     for path, owner, programs in find(root, area):
         context.go_on()
         area.looked_at += 1
+        place = _inside(root, path[len(root) :])
+        if place is None:
+            continue
         try:
-            known = files.look(path, path)
+            known = files.look(place, path)
         except FileNotFoundError:
             continue  # a dangling link, or gone meanwhile
         except OSError:
@@ -69,7 +72,7 @@ def _look_at_program(area: Area, files: Files, root: str, path: str, program: st
 
 
 def _inside(root: str, program: str) -> str | None:
-    """Where a program of a folder tree lies; None if a link there leads out of the tree."""
+    """Where a file of a folder tree lies; None if a link there leads out of the tree."""
     if not root:
         return program
     place = os.path.realpath(root + program)

@@ -110,7 +110,7 @@ def _absolute(commands: list[str], split: Callable[[str], list[str]] = shlex.spl
             for word in words[:8]:
                 if re.match(r"/[^\s<>*?$`%]+\Z", word):
                     found[word] = None
-                if not word.startswith("-") and not word.endswith(_INTERPRETERS):
+                if word[0] != "-" and "=" not in word and not word.endswith(_INTERPRETERS):
                     break
     return list(found)
 
@@ -126,8 +126,9 @@ def _units(root: str, folders: tuple[str, ...], owner: int | None) -> Iterator[F
         if unit.mode in ("masked", "alias"):
             continue
         programs = [words[0] for words in unitfiles.commands(unit, _STARTS) if words[0].startswith("/")]
-        for path in unit.files:
-            yield Found(path, owner, list(dict.fromkeys(programs)))
+        yield Found(unit.files[0], owner, list(dict.fromkeys(programs)))
+        for path in unit.files[1:]:
+            yield Found(path, owner, [])
 
 
 def _cron(root: str, area: Area) -> Iterator[Found]:
