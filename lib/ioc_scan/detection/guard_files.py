@@ -109,6 +109,8 @@ def _judge_object(indicator: Indicator, case: Case) -> Judgement:
         case.alerts.add("owner_object")
         return say("owner_object")
     marked = indicator.get("verdict") == "malicious"
+    if indicator["role"] == "target" and sha256 != case.target_sha256:
+        return say("other_target")
     if not is_target and indicator.get("path") and is_system_path(indicator["path"]):
         return say("marked_in_system_path")
     if policy.trust == "hunt" or (not is_target and policy.trust != "artefacts"):

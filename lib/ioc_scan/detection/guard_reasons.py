@@ -19,6 +19,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "signed_object": (HUNT, "carries a signature the sandbox found valid: report only"),
     "owner_object": (HUNT, "signed in the name of the organisation's own publishers: report only"),
     "no_sha256": (HUNT, "known by MD5 or SHA-1 only, which twins can share: report only"),
+    "other_target": (HUNT, "called the target, yet not the object the detection is about: report only"),
     "family_without_score": (HUNT, "a family is named but the score does not confirm it: report only"),
     "strict_mode": (HUNT, "strict mode asks for score and family name together: report only"),
     "source_not_trusted": (HUNT, "this source may only lead to reports"),

@@ -135,6 +135,17 @@ def test_a_source_marked_object_needs_no_family_name() -> None:
     assert codes(classify(detection).actionable) == ["target"]
 
 
+def test_a_detection_has_one_target() -> None:
+    """A pushed detection could call anything its target."""
+    detection = normalize(report())
+    detection["indicators"].append(
+        {"type": "file", "role": "target", "hashes": {"SHA-256": "9" * 64}, "verdict": "malicious"}
+    )
+    judged = classify(detection, GuardPolicy(trust="artefacts"))
+    assert [entry["hashes"]["SHA-256"] for entry in judged.actionable] == [TARGET_SHA256]
+    assert codes(judged.hunt) == ["other_target"]
+
+
 def test_strict_mode_wants_score_and_family() -> None:
     assert codes(triage(report(), strict=True).hunt) == ["strict_mode"]
     assert codes(triage(report(detections="QakBot"), strict=True).actionable) == ["target"]
