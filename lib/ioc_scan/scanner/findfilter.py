@@ -1,8 +1,10 @@
 """Leaving the first question, "which files have one of these sizes?", to the system's find.
 
-The usual scan asks for one object: its size rules out nearly every file, and find, which is C, says so at half
-the cost of our own walk. Everything after that (opening without following links, hashing, judging) is ours, and
-so is the walk wherever find is not GNU's, fails, or the questions are others; a test holds both to one result.
+The usual scan asks for one object: its size rules out nearly every file, and find, which is C, says so at
+half the cost of our own walk. It is for scans from the command line: find has no place to store, so a job,
+which may be paused or killed at any time, walks by itself. Everything after that (opening without following
+links, hashing, judging) is ours, and so is the walk wherever find is not GNU's, fails, or the questions are
+others; a test holds both to one result.
 """
 
 from __future__ import annotations

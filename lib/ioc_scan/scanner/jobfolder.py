@@ -40,6 +40,15 @@ class CancelledError(Exception):
     """The manager said ``cancel``."""
 
 
+def identity_of(path: str) -> tuple[int, int]:
+    """Device and inode of a job's folder. Raises WithdrawnError if it is gone."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        raise WithdrawnError(os.path.basename(path)) from None
+    return (info.st_dev, info.st_ino)
+
+
 class ResultsLog:
     """results.jsonl: appended line by line; a broken-off last line of an earlier run is cut away."""
 
@@ -106,20 +115,14 @@ class JobFolder:
         self.path = path
         self.clock = clock
         self.job_id = os.path.basename(path)
-        self._identity = self._look()
+        #: Device and inode: a folder of the same name may be another job.
+        self.identity = identity_of(path)
         self._written_at = 0.0
         self._written_state = ""
         self._results: ResultsLog | None = None
         self._named: dict[str, int] = {}
         self.status: dict[str, Any] = self._read_status()
         self.job: dict[str, Any] = {}
-
-    def _look(self) -> tuple[int, int]:
-        try:
-            info = os.lstat(self.path)
-        except OSError:
-            raise WithdrawnError(self.job_id) from None
-        return (info.st_dev, info.st_ino)
 
     def _read_status(self) -> dict[str, Any]:
         try:
@@ -160,7 +163,7 @@ class JobFolder:
 
     def check_present(self) -> None:
         """Raises WithdrawnError if the folder of this job is gone or another one."""
-        if self._look() != self._identity:
+        if identity_of(self.path) != self.identity:
             raise WithdrawnError(self.job_id)
 
     def control(self) -> str | None:

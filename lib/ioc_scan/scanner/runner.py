@@ -17,7 +17,7 @@ from .critical.job import CriticalAreas
 from .errors import ScannerError
 from .handover import announce
 from .idle import IdleGate
-from .jobfolder import CancelledError, JobFolder, WithdrawnError
+from .jobfolder import CancelledError, JobFolder, WithdrawnError, identity_of
 from .plan import Plan, load_plan
 from .protocol import (
     DONE_FOLDER,
@@ -54,6 +54,8 @@ class Runner:
         self._once = once
         self._stopping = False
         self.idle = IdleGate(spool.path)
+        #: Folders of jobs that need not be looked at again: they are many, and this is asked twice a second.
+        self._settled: dict[str, tuple[int, int]] = {}
 
     def run(self) -> None:
         """Work until every job is settled; with ``once`` until nothing can be done right now."""
@@ -90,8 +92,12 @@ class Runner:
             if not is_job_id(name):
                 continue
             try:
-                folder = JobFolder(os.path.join(self._spool.folder(JOBS_FOLDER), name), self._clock)
+                path = os.path.join(self._spool.folder(JOBS_FOLDER), name)
+                if name in self._settled and self._settled[name] == identity_of(path):
+                    continue
+                folder = JobFolder(path, self._clock)
                 if folder.settled:
+                    self._settled[name] = folder.identity
                     continue
                 try:
                     folder.load()

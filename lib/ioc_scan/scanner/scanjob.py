@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .jobfolder import JobFolder
 
 CHECKPOINT_VERSION = 2
+#: Matches a job lists; an IOC file that matches everything must not fill the disk. More are only counted.
+MAX_MATCHES = 100_000
 #: Matches of one document that are listed for one IOC file; "any process" tells nothing more.
 MAX_DOCUMENT_MATCHES = 1000
 #: Shown of a text of an item; it was judged whole. A device manager takes no longer lines.
@@ -122,6 +124,10 @@ class Judge:
         key = f"{digest} {line['item_key']}"
         results = self.output.results
         if key in results.known:
+            return
+        if results.matches >= MAX_MATCHES:
+            status = self.output.status
+            status["matches_not_listed"] = status.get("matches_not_listed", 0) + 1
             return
         line.update(type="match", ioc=digest, ioc_name=self._names.get(digest, ""), tier=tier)
         line["proof"] = list(item_ids)

@@ -106,8 +106,6 @@ class ScanRun:
         settings = Settings(
             self._scope.excluded, self._settings.get("max_hash_bytes"), cpu_percent, polite=True
         )
-        if cpu_percent == 100 and not self._only_when_idle:  # find keeps no budget and has no place to store
-            settings.prunes = self._scope.prunes()
         workers = 1 if cpu_percent < 100 else threads
         folder_tree = self._spool.root not in (None, os.sep)
         stopped = collect_documents(

@@ -77,7 +77,7 @@ def test_killed_again_and_again_it_finds_the_same_each_once(device: Device) -> N
     device.publish(device.job("scan", "s", settings={"scope": "all", "cpu_percent": 7}))
     chance = random.Random(3)
     kills = 0
-    while status_of(device)["state"] != "done" and kills < 40:
+    while status_of(device)["state"] != "done" and kills < 12:
         process = start(device)
         time.sleep(chance.uniform(0.4, 0.9))
         if process.poll() is None:
@@ -179,6 +179,7 @@ def test_a_tree_that_vanishes_while_it_is_scanned_is_an_error(device: Device, ag
 
 
 def test_the_processor_budget_is_kept(device: Device) -> None:
+    """Never more than asked; how much less depends on what else the machine does."""
     device.publish(device.job("scan", "s", settings={"scope": "all", "cpu_percent": 30}))
     before, begin = os.times(), time.monotonic()
     device.run()
