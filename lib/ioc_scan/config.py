@@ -110,6 +110,9 @@ def _contradictions(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         names = [entry["name"] for entry in config[section]]
         for name in {name for name in names if names.count(name) > 1}:
             yield "config_duplicate_name", f"{section}: the name {name!r} is used twice"
+    accounts = [entry["account"] for entry in config["rights"]["accounts"]]
+    for account in sorted({name for name in accounts if accounts.count(name) > 1}):
+        yield "config_duplicate_name", f"rights: the account {printable(account, 64)!r} is listed twice"
     for source in config["sources"]:
         if source["type"] == "folder" and not str(source.get("path", "")).startswith("/"):
             yield "config_source_path", f"source {source['name']}: `path` must be an absolute folder"

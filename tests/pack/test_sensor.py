@@ -221,7 +221,7 @@ def test_metadata_holds_what_stackstorm_needs() -> None:
     names = {trigger["name"] for trigger in METADATA["trigger_types"]}
     assert names == {
         "sandbox_detection", "detection_failed", "matches_found", "approval_needed", "response_due",
-        "task_ended", "response_done",
+        "task_ended", "response_done", "audit_head",
     }  # fmt: skip
     for trigger in METADATA["trigger_types"]:
         schema = trigger["payload_schema"]

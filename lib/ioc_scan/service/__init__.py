@@ -3,6 +3,10 @@
 intake      fetch_detection, submit_detection        tasks     generate_ioc, create_task, start_task, delete_task
 collection  await_results, collect_results           responses respond
 restores    restore_object                           lifetimes prune
+steering    pause_task, resume_task, cancel_task     configuring configure_task
+decisions   reject_matches, reopen_approvals, list_approvals
+looking     get_coverage, list_detections, explain_detection, health
+audit       verify_audit, export_audit
 killswitch  kill_switch                              views     list_*, get_*
 outputs     export_iocs, render_report               setup     check_setup
 """
@@ -14,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ioc_scan.errors import IocScanError
+from ioc_scan.service.chat import chat_lines
 from ioc_scan.service.context import Context, open_context
 from ioc_scan.text import printable
 
@@ -33,14 +38,22 @@ def answer(
     """
     try:
         with open_context(config) as context:
-            return True, _safe(use_case(context, **parameters))
+            return True, _safe(_with_chat(use_case(context, **parameters)))
     except IocScanError as error:
-        return False, _safe(error.as_dict())
+        return False, _safe(_with_chat(error.as_dict()))
     except Exception as error:
         LOG.exception("unexpected error")
         message = f"{type(error).__name__}: {error}"
         hint = "This is a defect of the pack: the traceback is in the execution's stderr."
-        return False, _safe({"code": "internal_error", "message": message, "hint": hint})
+        return False, _safe(_with_chat({"code": "internal_error", "message": message, "hint": hint}))
+
+
+def _with_chat(result: Any) -> Any:
+    """What a chat command prints of an answer in words: tables bring their own (service/chat.py)."""
+    if isinstance(result, dict) and "message" in result and "chat" not in result:
+        text = "\n".join(str(result[name]) for name in ("message", "hint") if result.get(name))
+        return {**result, "chat": chat_lines(text)}
+    return result
 
 
 def _safe(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ioc_scan.clock import to_iso
 from ioc_scan.errors import StoreError
+from ioc_scan.service import rights
 from ioc_scan.service.context import STOP_FILE, STOP_FLAG, Context
 from ioc_scan.service.ending import hear_out, withdraw_ended
 from ioc_scan.service.people import Actor
@@ -30,20 +31,48 @@ def kill_switch(
 ) -> dict[str, Any]:
     """stop, go or show. Stopping takes running response jobs away from their devices as well.
 
-    Anybody may stop; only a person may let responses run again (RefusedError ``person_needed``).
+    Anybody with a StackStorm account may stop, from chat those in ``chat_identities``; only a person with the
+    right may let responses run again (RefusedError ``person_needed``, ``right_missing``).
     """
     actor = Actor.of(context, account, chat_user)
     path = context.folder / STOP_FILE
+    note = ""
     if switch == "stop":
-        _write(path, f"{to_iso(context.clock())} {actor.name}: {printable(reason or '', 200)}\n")
-        _record(context, EventType.KILL_SWITCH_ON, actor, reason)
-        take_back(context)
+        if actor.chat_user is not None:
+            actor.must_be_person("stop responses from chat", "st2 run ioc_scan.kill_switch switch=stop")
+        note = _stop(context, path, actor, reason)
     elif switch == "go":
         actor.must_be_person("let responses run again", "st2 run ioc_scan.kill_switch switch=go")
+        rights.require(context, actor, "go")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         _record(context, EventType.KILL_SWITCH_OFF, actor, reason)
-    return {"stopped": context.stopped, "file": str(path)}
+    stopped = context.stopped
+    return {
+        "stopped": stopped,
+        "file": str(path),
+        "note": note,
+        "message": "All responses are stopped." if stopped else "Responses may run.",
+        "next_step": f"st2 run ioc_scan.kill_switch switch={'go' if stopped else 'stop'}",
+    }
+
+
+def _stop(context: Context, path: os.PathLike[str], actor: Actor, reason: str | None) -> str:
+    """File and flag: one that cannot be set is said, and raised only where neither can."""
+    note = ""
+    line = f"{to_iso(context.clock())} {actor.name}: {printable(reason or '', 200)}\n"
+    try:
+        _write(path, line)
+    except StoreError as error:
+        note = f"{error.code}: {error.message}"
+    try:
+        _record(context, EventType.KILL_SWITCH_ON, actor, reason)
+        take_back(context)
+    except StoreError as error:
+        if note:
+            raise
+        note = f"{error.code}: {error.message}"
+    return note
 
 
 def _write(path: os.PathLike[str], text: str) -> None:

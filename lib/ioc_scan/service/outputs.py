@@ -15,6 +15,7 @@ from ioc_scan.openioc import export
 from ioc_scan.openioc.explain import describe_item, explain
 from ioc_scan.openioc.reader import read_ioc
 from ioc_scan.reports.html import render_overview, render_task
+from ioc_scan.service import rights
 from ioc_scan.service.context import Context
 from ioc_scan.service.guarding import judge
 from ioc_scan.service.people import Actor
@@ -32,8 +33,8 @@ def render_report(context: Context, task_id: str | None = None) -> dict[str, Any
     else:
         page, name = render_task(report_data(context, task_id)), f"{task_id}.html"
     content = page.encode("utf-8")
-    path = _write(_folder(context, REPORTS), name, content)
-    return {"path": str(path), "bytes": len(content)}
+    path = write(folder(context, REPORTS), name, content)
+    return {"path": str(path), "bytes": len(content), "message": f"The report is at {path}."}
 
 
 def report_data(context: Context, task_id: str) -> dict[str, Any]:
@@ -108,6 +109,7 @@ def export_iocs(
             "export_what", "name either a task or a detection", "task_id=... or detection_id=..."
         )
     actor = Actor.of(context, account, chat_user)
+    rights.require(context, actor, "export", task_id=task_id)
     with context.store.reading() as tx:
         if task_id is not None:
             rows = [tx.ioc_files.get(digest) for _, digest in tx.tasks.iocs(task_id)]
@@ -121,13 +123,13 @@ def export_iocs(
             "st2 run ioc_scan.generate_ioc detection_id=... generates them.",
         )
     name = task_id or "detection-" + hashlib.sha256(str(detection_id).encode()).hexdigest()[:16]
-    folder = _folder(context, EXPORTS) / name
-    _private(folder)
+    target = folder(context, EXPORTS) / name
+    _private(target)
     about = {"task_id": task_id} if task_id else {"detection_id": str(detection_id)}
     exported = export.export_iocs(files, about=about)
     written = []
     for file_name, content in {**exported.files, "iocs.zip": exported.archive}.items():
-        _write(folder, file_name, content)
+        write(target, file_name, content)
         written.append(
             {"name": file_name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         )
@@ -139,13 +141,18 @@ def export_iocs(
             actor=actor.name,
             data={"files": len(written)},
         )
-    return {"folder": str(folder), "files": written}
+    return {
+        "folder": str(target),
+        "files": written,
+        "message": f"{len(written)} files written to {target}.",
+    }
 
 
-def _folder(context: Context, name: str) -> Path:
-    folder = context.folder / name
-    _private(folder)
-    return folder
+def folder(context: Context, name: str) -> Path:
+    """A private folder below the store's, made where it is missing. Raises StoreError ``output_not_written``."""
+    path = context.folder / name
+    _private(path)
+    return path
 
 
 def _private(folder: Path) -> None:
@@ -157,7 +164,7 @@ def _private(folder: Path) -> None:
         ) from error
 
 
-def _write(folder: Path, name: str, content: bytes) -> Path:
+def write(folder: Path, name: str, content: bytes) -> Path:
     """Whole or not at all, and never through a link somebody placed there."""
     path, part = folder / name, folder / f".{name}.part"
     try:

@@ -25,7 +25,8 @@ class Actor:
         account is a person, and acts as that account.
         """
         account, chat_user = _given(account), _given(chat_user)
-        system_users = set(context.config["system_users"])
+        machines = {e["account"] for e in context.config["rights"]["accounts"] if e["role"] == "machine"}
+        system_users = {*context.config["system_users"], *machines}
         if chat_user is not None:
             mapped = context.config["chat_identities"].get(chat_user)
             return cls(

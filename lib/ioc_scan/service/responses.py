@@ -13,12 +13,15 @@ from typing import Any
 
 from ioc_scan.errors import RefusedError
 from ioc_scan.scanner.protocol import ACTING_JOB_SECONDS
+from ioc_scan.service import rights
 from ioc_scan.service.approvals import expire_approvals, open_approval, record_approvals
 from ioc_scan.service.collecting import collect
 from ioc_scan.service.context import Context
+from ioc_scan.service.four_eyes import SECOND_PERSON, wait_for_second
 from ioc_scan.service.names import new_id
 from ioc_scan.service.people import Actor
 from ioc_scan.service.publishing import push_jobs
+from ioc_scan.service.sealing import seal, send
 from ioc_scan.service.sorting import NAMED_STATES, Sorted, Wanted, sort_matches
 from ioc_scan.service.targeting import reachability
 from ioc_scan.service.tasks import ended, live_task
@@ -52,16 +55,20 @@ def respond(
     if actor.chat_user is not None and not actor.person:
         actor.must_be_person("respond", f"st2 run ioc_scan.respond task_id={task_id}")
     task = live_task(context, task_id)
+    as_person = actor.person and not by_policy
+    rights.require(context, actor, "respond" if as_person and not dry_run else "follow", task_id=task_id)
     if context.stopped and not dry_run:
         _refuse_stopped(context, task, actor)
     now = context.clock()
     response_id = new_id("resp", now)
     wanted = Wanted(
-        person=actor.person and not by_policy,
+        person=as_person,
         dry_run=bool(dry_run),
         match_ids=frozenset(match_ids or ()),
         devices=frozenset(devices or ()),
+        may_touch=lambda manager, group: rights.may_touch(context, actor, manager, group),
     )
+    head = None
     online = reachability(context, _groups(context, task_id))
     with context.store.transaction() as tx:
         current = tx.tasks.get(task_id)
@@ -70,6 +77,8 @@ def respond(
         if not dry_run:
             expire_approvals(context, tx)  # nothing is approved after its question has expired
         plan = sort_matches(context, tx, current, wanted, online)
+        if as_person and not dry_run and context.config["response"]["four_eyes"]:
+            wait_for_second(context, tx, current, plan, actor)
         claimed = plan.act
         if not dry_run:
             claimed = tx.matches.claim(
@@ -80,6 +89,10 @@ def respond(
                 record_approvals(context, tx, current, claimed, actor)
         if claimed:
             _open_response(context, tx, current, claimed, response_id, actor, bool(dry_run))
+            if not dry_run:
+                head = seal(tx, "respond", task_id=task_id, detection_id=current["detection_id"])
+    if head is not None:
+        send(context, head)
     if claimed:
         push_jobs(context, task_id)
         _wait_shortly(context, task_id, response_id)
@@ -235,6 +248,9 @@ def _answer(
     if claimed:
         message = f"{'Dry run: ' if dry_run else ''}{len(claimed)} objects on their devices: {done}."
         step = f"st2 run ioc_scan.get_results task_id={task_id}"
+    elif second := sum(entry["matches"] for entry in plan.held if entry["reason"] == SECOND_PERSON):
+        message = f"Your word is noted for {second} matches; a second person has to approve them, too."
+        step = f"st2 run ioc_scan.respond task_id={task_id}, by another account"
     elif plan.asked:
         message = f"{plan.asked} matches wait for a person to approve."
         step = f"st2 run ioc_scan.respond task_id={task_id} dry_run=true, then without dry_run to approve"

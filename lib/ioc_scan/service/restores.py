@@ -8,6 +8,7 @@ from typing import Any
 
 from ioc_scan.errors import InputError, NotFoundError, RefusedError
 from ioc_scan.scanner.protocol import ACTING_JOB_SECONDS
+from ioc_scan.service import rights
 from ioc_scan.service.collecting import collect
 from ioc_scan.service.context import Context
 from ioc_scan.service.names import new_id
@@ -20,7 +21,7 @@ from ioc_scan.text import printable
 
 def restore_object(
     context: Context,
-    device_id: str,
+    device_id: str | None,
     quarantine_id: str,
     manager: str | None = None,
     account: str | None = None,
@@ -29,12 +30,15 @@ def restore_object(
     """Ask the device to put the object back. The exemption holds at once, before the file is there again.
 
     Raises RefusedError ``person_needed``, ``not_in_quarantine``; NotFoundError ``quarantine_unknown``;
-    InputError ``manager_ambiguous``.
+    InputError ``manager_ambiguous`` where several devices or managers know that id.
     """
     actor = Actor.of(context, account, chat_user)
-    command = f"st2 run ioc_scan.restore_object device_id={device_id} quarantine_id={quarantine_id}"
+    named = f"device_id={device_id} " if device_id else ""
+    command = f"st2 run ioc_scan.restore_object {named}quarantine_id={quarantine_id}"
     actor.must_be_person("restore an object", command)
     row = _find(context, device_id, quarantine_id, manager)
+    device_id = row["device_id"]
+    rights.require(context, actor, "restore", _group(context, row), task_id=row["task_id"], command=command)
     now = context.clock()
     job_id = new_id("restore", now)
     with context.store.transaction() as tx:
@@ -78,6 +82,7 @@ def restore_object(
         "state": state,
         "sha256": row["sha256"],
         "message": _MESSAGES[state] + (f" ({problem})" if problem else ""),
+        "next_step": f"st2 run ioc_scan.list_quarantine state=any device={device_id}",
     }
 
 
@@ -88,19 +93,29 @@ _MESSAGES = {
 }
 
 
-def _find(context: Context, device_id: str, quarantine_id: str, manager: str | None) -> dict[str, Any]:
+def _group(context: Context, row: dict[str, Any]) -> list[tuple[str, str]]:
+    """The device group of a quarantined object, as far as its match is still kept."""
+    with context.store.reading() as tx:
+        match = tx.matches.get(row["match_id"]) if row["match_id"] else None
+    return [(row["manager"], match["group"] if match else "")]
+
+
+def _find(context: Context, device_id: str | None, quarantine_id: str, manager: str | None) -> dict[str, Any]:
     with context.store.reading() as tx:
         rows = tx.quarantine.get(quarantine_id, manager, device_id)
     if not rows:
         raise NotFoundError(
             "quarantine_unknown",
-            f"device {printable(device_id, 80)} holds no object {printable(quarantine_id, 80)}",
+            f"{f'device {printable(device_id, 80)}' if device_id else 'no device'} holds "
+            f"{'no' if device_id else 'an'} object {printable(quarantine_id, 80)}",
             "st2 run ioc_scan.list_quarantine shows what is held.",
         )
     if len(rows) > 1:
-        names = ", ".join(sorted(row["manager"] for row in rows))
+        names = ", ".join(sorted(f"{row['manager']}/{row['device_id']}" for row in rows))
         raise InputError(
-            "manager_ambiguous", f"several managers know that device: {names}", "Give `manager` as well."
+            "manager_ambiguous",
+            f"several devices have it: {names}",
+            "Give `device_id` and `manager` as well.",
         )
     if rows[0]["state"] != "quarantined":
         raise RefusedError("not_in_quarantine", f"the object is {rows[0]['state']}, not in quarantine")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,8 @@ class Wanted:
     dry_run: bool
     match_ids: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
+    #: Whether the person answers for a device's (manager, group).
+    may_touch: Callable[[str, str], bool] = lambda manager, group: True
 
 
 def sort_matches(
@@ -59,6 +61,9 @@ def sort_matches(
     """Put every due match into one heap. A dry run sees exactly what would happen."""
     plan = Sorted()
     rows = _due(tx, task, wanted, plan)
+    foreign = [row for row in rows if not wanted.may_touch(row["manager"], row["group"])]
+    plan.hold("no_right_for_group", foreign)
+    rows = [row for row in rows if wanted.may_touch(row["manager"], row["group"])]
     exempt = {digest for digest in {row["sha256"] for row in rows} if tx.exemptions.is_exempt(digest)}
     plan.exempt = [row for row in rows if row["sha256"] in exempt]
     plan.hold("exempt_hash", plan.exempt)

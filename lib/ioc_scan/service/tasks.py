@@ -10,7 +10,7 @@ from ioc_scan.detection.guard import Triage
 from ioc_scan.errors import NotFoundError, RefusedError
 from ioc_scan.openioc.generate import generate_iocs
 from ioc_scan.openioc.plan import compile_plan
-from ioc_scan.service import ending, publishing
+from ioc_scan.service import ending, publishing, rights
 from ioc_scan.service.context import Context
 from ioc_scan.service.guarding import judge
 from ioc_scan.service.intake import stored_detection
@@ -258,6 +258,9 @@ def start_task(
     task = live_task(context, task_id)
     actor = Actor.of(context, account, chat_user)
     groups = _task_groups(context, task_id)
+    places = [(group["manager"], group["group"]) for group in groups]
+    command = f"st2 run ioc_scan.start_task task_id={task_id}"
+    rights.require(context, actor, "start", places, task_id=task_id, command=command)
     aims = resolve(
         context,
         [Target(f"{group['manager']}/{group['group']}", group["response_mode"]) for group in groups],
@@ -282,6 +285,8 @@ def start_task(
         "run": run,
         "started": started,
         "devices": sum(len(aim.devices) for aim in aims),
+        "message": f"Run {run} of task {task_id} {'started' if started else 'was under way already'}.",
+        "next_step": f"st2 run ioc_scan.get_coverage task_id={task_id}",
     }
 
 
@@ -290,8 +295,10 @@ def delete_task(
 ) -> dict[str, Any]:
     """End a live task as ``deleted`` and take it from every device. Repeat to retry the withdrawals."""
     actor = Actor.of(context, account, chat_user)
-    if actor.chat_user is not None:
-        actor.must_be_person("delete a task", f"st2 run ioc_scan.delete_task task_id={task_id}")
+    command = f"st2 run ioc_scan.delete_task task_id={task_id}"
+    rights.require(
+        context, actor, "end", rights.task_groups(context, task_id), task_id=task_id, command=command
+    )
     ending.hear_out(context, task_id)
     with context.store.transaction() as tx:
         task = tx.tasks.get(task_id)
@@ -302,7 +309,14 @@ def delete_task(
     withdrawn, pending = ending.withdraw_ended(context, task_id)
     with context.store.reading() as tx:
         task = tx.tasks.get(task_id) or task
-    return {"task_id": task_id, "state": task["state"], "withdrawn": withdrawn, "pending": pending}
+    return {
+        "task_id": task_id,
+        "state": task["state"],
+        "withdrawn": withdrawn,
+        "pending": pending,
+        "message": f"Task {task_id} is {task['state']}; {withdrawn} devices gave it back, {pending} will later.",
+        "next_step": "st2 run ioc_scan.list_tasks",
+    }
 
 
 def live_task(context: Context, task_id: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ioc_scan.devices.base import Device
 from ioc_scan.errors import InputError, IocScanError, NotFoundError
 from ioc_scan.reports import tables
 from ioc_scan.reports.tables import Column
+from ioc_scan.service.chat import CHAT_WIDTH, chat_lines, chat_table
 from ioc_scan.service.context import Context
 from ioc_scan.service.publishing import end_of_life
 from ioc_scan.store.event_types import ALL_EVENT_TYPES
@@ -45,7 +46,7 @@ def list_tasks(
     step = "st2 run ioc_scan.get_task task_id=TASK"
     if any(row["waiting"] for row in rows):
         step = "st2 run ioc_scan.respond task_id=TASK dry_run=true shows what an approval would touch"
-    return _page(rows, columns, total, step, "no tasks")
+    return page(rows, columns, total, step, "no tasks")
 
 
 def _task_row(tx: Any, task: Row) -> Row:
@@ -109,6 +110,7 @@ def get_task(context: Context, task_id: str) -> Row:
         "iocs": [{key: ioc[key] for key in ("tier", "digest")} for ioc in data["iocs"]],
         "detections": [row["detection_id"] for row in data["detections"]],
         "table": table,
+        "chat": chat_lines(tables.render_pairs(pairs, CHAT_WIDTH)),
         "next_step": f"st2 run ioc_scan.get_results task_id={task_id}",
     }
 
@@ -142,9 +144,9 @@ def task_data(context: Context, task_id: str, device_limit: int = 500) -> Row:
             "quarantine": tx.quarantine.list(task_id=task_id, limit=500),
             "events": tx.events.list(task_id=task_id, limit=500),
         }
-    plain = _plain(data)
-    assert isinstance(plain, dict)
-    return plain
+    told = plain(data)
+    assert isinstance(told, dict)
+    return told
 
 
 def get_results(
@@ -184,7 +186,7 @@ def get_results(
         "response_message",
         "quarantine_id",
     ]
-    rows = [_plain({name: row[name] for name in kept}) for row in matches]
+    rows = [plain({name: row[name] for name in kept}) for row in matches]
     columns = [
         Column("match_id", "match", fixed=True),
         Column("device_id", "device"),
@@ -192,7 +194,7 @@ def get_results(
         Column("path", "path", keep="end"),
         Column("response_state", "response"),
     ]
-    return _page(rows, columns, total, f"st2 run ioc_scan.render_report task_id={task_id}", "no matches")
+    return page(rows, columns, total, f"st2 run ioc_scan.render_report task_id={task_id}", "no matches")
 
 
 def list_events(
@@ -218,7 +220,7 @@ def list_events(
             limit=limit or 50,
             offset=offset or 0,
         )
-    rows = [_plain(row) for row in events]
+    rows = [plain(row) for row in events]
     for row in rows:
         row["what"] = ", ".join(
             f"{key}={value}" for key, value in row["data"].items() if value not in (None, "")
@@ -230,7 +232,7 @@ def list_events(
         "actor",
         Column("what", "what"),
     ]
-    return _page(rows, columns, len(rows), "", "no events")
+    return page(rows, columns, len(rows), "", "no events")
 
 
 def list_devices(
@@ -249,8 +251,8 @@ def list_devices(
         "tags",
         "problem",
     ]
-    page = rows[offset or 0 : (offset or 0) + (limit or 50)]
-    return _page(page, columns, len(rows), "", "no devices: name them under `device_managers`")
+    shown = rows[offset or 0 : (offset or 0) + (limit or 50)]
+    return page(shown, columns, len(rows), "", "no devices: name them under `device_managers`")
 
 
 def _devices_of(context: Context, name: str, group: str | None) -> list[Row]:
@@ -291,7 +293,7 @@ def list_quarantine(
     states = None if state == "any" else {state or "quarantined"}
     with context.store.reading() as tx:
         found = tx.quarantine.list(device_id=device, states=states, limit=limit or 50, offset=offset or 0)
-    rows = [_plain(row) for row in found]
+    rows = [plain(row) for row in found]
     columns = [
         Column("device_id", "device", fixed=True),
         Column("quarantine_id", "id", fixed=True),
@@ -300,14 +302,16 @@ def list_quarantine(
         Column("expires_at", "until", fixed=True),
     ]
     step = "st2 run ioc_scan.restore_object device_id=DEVICE quarantine_id=ID"
-    return _page(rows, columns, len(rows), step, "nothing in quarantine")
+    return page(rows, columns, len(rows), step, "nothing in quarantine")
 
 
-def _page(rows: Sequence[Row], columns: Sequence[Any], total: int, step: str, empty: str) -> Row:
+def page(rows: Sequence[Row], columns: Sequence[Any], total: int, step: str, empty: str) -> Row:
+    """A list as every list action answers it: rows, a table for terminals, and the same made safe for chat."""
     return {
         "rows": list(rows),
         "total": total,
         "table": tables.render(rows, columns, TABLE_WIDTH, empty=empty),
+        "chat": chat_table(rows, columns, total, empty),
         "next_step": step,
     }
 
@@ -316,14 +320,14 @@ def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else to_iso(moment)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Rows as JSON can carry them: times as text, bytes left out."""
     if isinstance(value, datetime):
         return to_iso(value)
     if isinstance(value, dict):
         return {
-            key: _plain(child) for key, child in value.items() if not isinstance(child, (bytes, memoryview))
+            key: plain(child) for key, child in value.items() if not isinstance(child, (bytes, memoryview))
         }
     if isinstance(value, (list, tuple)):
-        return [_plain(child) for child in value]
+        return [plain(child) for child in value]
     return value

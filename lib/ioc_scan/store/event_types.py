@@ -90,6 +90,7 @@ class EventType(str, Enum):
     # Matches, approvals, responses
     MATCH_FOUND = ("match_found", "A device reported an item that satisfies an IOC file.")
     APPROVAL_OPENED = ("approval_opened", "People were asked whether matches may be responded to.")
+    APPROVAL_SECONDED = ("approval_seconded", "A person allowed the response; a second one has to agree.")
     APPROVAL_APPROVED = ("approval_approved", "A person allowed the response.")
     APPROVAL_REJECTED = ("approval_rejected", "A person refused the response.")
     APPROVAL_EXPIRED = ("approval_expired", "Nobody decided in time: nothing runs.")

@@ -23,6 +23,7 @@ RELEASED = [
     "approval_opened",
     "approval_rejected",
     "approval_reopened",
+    "approval_seconded",
     "audit_exported",
     "audit_trimmed",
     "canary_passed",
