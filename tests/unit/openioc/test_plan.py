@@ -222,3 +222,80 @@ def test_a_plan_holds_several_files_and_their_digests(tmp_path: Path) -> None:
         (hashlib.sha256(second).hexdigest(), "actionable"),
     ]
     assert plan.documents == {"FileItem"}
+
+
+def walk_finds(tree: list[Any], complete: dict[str, Any]) -> bool:
+    """Whether a walk that hashes only what it is told to still finds a file."""
+    judge = evaluator(tree, system="linux")
+    name, path, size = complete["FileName"], complete["FullPath"], complete["SizeInBytes"]
+    mask = judge.any_size_mask | judge.size_masks.get(size, 0)
+    mask |= sum({more for low, high, more in judge.ranged_masks if low <= size <= high})
+    item = {field: value for field, value in complete.items() if not field.endswith("sum")}
+    wanted = name.casefold() in judge.exact_names or (judge.asks_more and judge.needs_item(name, path, size))
+    if wanted:
+        mask |= judge.hash_mask(item)
+    for field, bit in (("Md5sum", 1), ("Sha1sum", 2), ("Sha256sum", 4)):
+        if mask & bit:
+            item[field] = complete[field]
+            wanted = wanted or bytes.fromhex(complete[field]) in judge.digests
+    return bool(wanted and judge.feed("FileItem", item))
+
+
+FILE = {
+    "FileName": "a.exe",
+    "FullPath": "/tmp/a.exe",
+    "SizeInBytes": 50,
+    "Md5sum": MD5_1,
+    "Sha1sum": "1" * 40,
+    "Sha256sum": SHA_1,
+    "Modified": "2024-01-01T00:00:00Z",
+}
+SHA, MD5, SHA1_LEAF = (
+    ["FileItem/Sha256sum", "is", SHA_1],
+    ["FileItem/Md5sum", "is", MD5_1],
+    ["FileItem/Sha1sum", "is", "1" * 40],
+)
+NOT_NAME = ["FileItem/FileName", "isnot", "b"]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        SHA,
+        ["AND", SHA, NOT_NAME],
+        ["AND", SHA, MD5],
+        ["AND", ["OR", SHA, ["FileItem/FileName", "is", "zzz"]], NOT_NAME],
+        ["AND", ["OR", ["FileItem/FileName", "is", "zzz"], ["FileItem/SizeInBytes", "isnot", "5"]], NOT_NAME],
+        ["AND", ["FileItem/SizeInBytes", "is", "50"], SHA, NOT_NAME],
+        ["AND", ["FileItem/SizeInBytes", "greater-than", "49"], ["OR", SHA, MD5], NOT_NAME],
+        ["AND", ["FileItem/SizeInBytes", "is", "50"], NOT_NAME],
+        ["AND", ["FileItem/SizeInBytes", "less-than", "51"], NOT_NAME],
+        ["AND", ["FileItem/FileName", "is", "A.EXE"], SHA1_LEAF],
+        ["AND", ["FileItem/FullPath", "contains", "/TMP/"], SHA1_LEAF],
+        ["AND", ["FileItem/FilePath", "is", "/tmp"], ["FileItem/Md5sum", "isnot", "2" * 32]],
+        ["FileItem/FileExtension", "is", ".EXE"],
+        ["FileItem/FileName", "matches", "^a"],
+        ["FileItem/FileName", "starts-with", "A"],
+        ["FileItem/FullPath", "ends-with", "/a.exe"],
+        ["FileItem/Modified", "less-than", "2025-01-01"],
+        ["FileItem/Sha256sum", "starts-with", SHA_1[:8]],
+        ["FileItem/Md5sum", "isnot", "2" * 32],
+        ["OR", ["AND", ["FileItem/SizeInBytes", "is", "50"], SHA], ["AND", ["FileItem/SizeInBytes", "is", "51"], MD5]],
+        ["AND", ["OR", ["AND", ["FileItem/SizeInBytes", "is", "50"], SHA], ["AND", ["FileItem/SizeInBytes", "is", "9"], ["FileItem/FileName", "is", "q"]]], NOT_NAME],
+    ],
+)  # fmt: skip
+def test_a_walk_that_hashes_little_finds_every_kind(tree: list[Any]) -> None:
+    from ioc_scan.scanner.evaluate import path_fields
+
+    assert walk_finds(tree, {**FILE, **path_fields("a.exe", "/tmp/a.exe", False)})
+
+
+def test_a_part_nothing_collects_sinks_its_and() -> None:
+    tree = ["AND", ["FileItem/FileName", "is", "a"], ["FileItem/StringList/string", "is", "s"]]
+    item = {"FileName": "a", "StringList/string": ["s"]}
+    assert not evaluator(tree, system="linux").feed("FileItem", item)
+    assert evaluator(tree).feed("FileItem", item)
+    assert not evaluator(tree, system="linux").exact_names
+    joined = ["AND", ["FileItem/FileName", "is", "a"], ["RegistryItem/Path", "is", "p"]]
+    judge = evaluator(joined, system="linux")
+    assert not judge.feed("FileItem", {"FileName": "a"}) and not judge.finish().matches
