@@ -317,3 +317,15 @@ def test_a_source_may_ask_for_longer_pauses(lab: Lab) -> None:
     assert bench.look() == []
     lab.put("1", report())
     assert bench.look(50) == [] and bench.look(11) == ["1"]
+
+
+def test_a_clock_that_is_set_back_stops_nothing(lab: Lab) -> None:
+    bench = started(lab)
+    lab.put("1", InputError("report_truncated", "x", "y"))
+    bench.look()
+    lab.mood = SourceError("folder_unreachable", "gone", "y")
+    bench.look(60)
+    lab.mood = None
+    lab.put("1", report())
+    lab.put("2", report())
+    assert bench.look(-3 * 86400) == ["2", "1"]

@@ -77,11 +77,12 @@ class Watch:
         self.changed = False
         self._failures = 0
         self._not_before: datetime | None = None
+        self._longest_wait = max(LONGEST_PAUSE_SECONDS * 4, settings.pause.total_seconds())
 
     def poll(self, dispatch: Dispatch) -> int:
         """One look. Returns how many were dispatched; the source's troubles are logged, not raised."""
         now = self._clock()
-        if self._not_before and now < self._not_before:
+        if self._not_before and not _is_due(self._not_before.timestamp(), now, self._longest_wait):
             return 0
         try:
             rows, cursor = self._source.list_new(self.state["cursor"], now)
@@ -133,7 +134,7 @@ class Watch:
         again = [
             Row(detection_id=entry["detection_id"], report_id=report_id)
             for report_id, entry in retry.items()
-            if entry["next"] <= now.timestamp()
+            if _is_due(entry["next"], now, LONGEST_PAUSE_SECONDS)
         ]
         return fresh + again
 
@@ -201,7 +202,7 @@ class Watch:
             pause = LONGEST_PAUSE_SECONDS
         else:
             pause = getattr(error, "retry_after_seconds", None) or self._pause(self._failures)
-        self._not_before = now + timedelta(seconds=min(pause, LONGEST_PAUSE_SECONDS * 4))
+        self._not_before = now + timedelta(seconds=min(pause, self._longest_wait))
         self._log(f"source {self._source.name}: {error}; next look in {int(pause)} s")
 
     def _pause(self, tries: int) -> float:
@@ -218,6 +219,11 @@ class Watch:
         for report_id in [key for key, at in seen.items() if at < oldest and key not in listed]:
             del seen[report_id]
             self.changed = True
+
+
+def _is_due(at: float, now: datetime, longest_seconds: float) -> bool:
+    """Reached, or so far ahead that the clock must have been set back since it was noted."""
+    return at <= now.timestamp() or at > now.timestamp() + longest_seconds
 
 
 def _sound(state: dict[str, Any] | None) -> dict[str, Any]:
