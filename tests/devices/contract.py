@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ioc_scan.devices.base import EventKind, JobKind, Online
+from ioc_scan.devices.queue import JobQueue
 from ioc_scan.errors import InputError, IocScanError, NotFoundError, RefusedError
 
 from .contract_lies import LiesContract
@@ -361,6 +362,24 @@ class ManagerContract(LiesContract):
         self.run(fleet, other)
         assert not fleet.job_folder("ws02", job.id).exists()
         assert fleet.manager.withdraw(job.id).complete
+
+    def test_a_job_withdrawn_while_it_is_being_delivered_does_not_arrive(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = self.scan_job(fleet, device_ids=["ws01"])
+        fleet.manager.publish(job)
+        other = fleet.rebuild()
+        mark_sent = JobQueue.mark_sent
+
+        def withdraw_first(queue: JobQueue, job_id: str, device_id: str) -> bool:
+            monkeypatch.undo()
+            other.withdraw(job_id)
+            return mark_sent(queue, job_id, device_id)
+
+        monkeypatch.setattr(JobQueue, "mark_sent", withdraw_first)
+        fleet.manager.deliver(job.id)
+        assert not fleet.job_folder("ws01", job.id).exists()
+        assert other.withdraw(job.id).complete
 
     def test_a_withdrawn_job_is_gone_for_good(self, fleet: Fleet) -> None:
         fleet.plant("ws01", "x.exe", SAMPLE)

@@ -54,7 +54,7 @@ class SshFleet(Fleet):
             "inventory_file": str(self.folder / "inventory.json"),
             "known_hosts_file": str(self.folder / "known_hosts"),
             "private_key_file": str(self.folder / "client_key"),
-            "connect_timeout_seconds": 5,
+            "connect_timeout_seconds": 30,
             **self.extra,
         }
 
@@ -255,6 +255,20 @@ class TestDevices:
         control.drop_after_bytes = None
         fleet.manager.deliver(job.id)
         CONTRACT.finish(fleet, job)
+
+    def test_a_job_that_may_have_arrived_must_be_taken_back(self, fleet: SshFleet) -> None:
+        control = fleet.servers.controls["ws01"]
+        CONTRACT.place_unstarted(fleet, device_ids=["ws01"])  # the scanner is there: only the visit travels
+        control.received_bytes, control.drop_after_bytes = 0, 1500
+        job = CONTRACT.scan_job(fleet, "task2.1", device_ids=["ws01"])
+        fleet.manager.publish(job)
+        fleet.manager.deliver(job.id)
+        assert control.received_bytes >= 1500
+        fleet.servers.stop("ws01")
+        assert fleet.manager.withdraw(job.id).pending == ("ws01",)
+        control.drop_after_bytes = None
+        fleet.servers.start("ws01")
+        assert fleet.manager.withdraw(job.id).complete
 
     def test_a_device_that_has_said_its_last_word_is_not_asked_again(self, fleet: SshFleet) -> None:
         job = CONTRACT.scan_job(fleet)

@@ -183,8 +183,6 @@ class ResultReader:
             cursor.total += len(line) + 1
             if cursor.skipping:
                 cursor.skipping = False
-            elif len(line) > self.limits.line_bytes:
-                self._reject(BadShape("line_too_long", "a line is longer than allowed"), cursor, rejected)
             elif line:
                 yield line
         rest = len(chunk) - position
