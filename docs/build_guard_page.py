@@ -52,6 +52,7 @@ SETTINGS = """
 | `allowed_paths_file` | beginnings of paths below which files are not hunted |
 | `owners_file` | your own publishers: what carries a certificate in their name is never acted on |
 | `sandbox_networks` | networks of the sandbox itself |
+| `hash_lookup_url` | asks a hashlookup service (CIRCL's or yours) for known software; it learns the digests |
 | `warning_lists` | also leave out names on chosen MISP warning lists; cloud, VPN and dynamic-DNS lists only annotate |
 
 A source's `trust` sets how far its word goes: `hunt` (report only), `target` (its target may become

@@ -27,7 +27,7 @@ class Triage:
     normal form plus ``tier`` and ``reason`` (``code: text``), a hunted path below a user's folder also
     ``path_pattern`` with ``*`` for the sandbox's user name, a name or address on a list that only informs
     ``notes`` with the names of these lists. ``alerts`` are codes for people: ``known_good_conflict``,
-    ``signed_object``, ``owner_object``, ``test_file``."""
+    ``known_good_unchecked``, ``signed_object``, ``owner_object``, ``test_file``."""
 
     detection_id: str
     verdict: dict[str, Any]

@@ -20,6 +20,7 @@ from ioc_scan.detection.kinds import (
 )
 from ioc_scan.detection.policy import GuardPolicy
 from ioc_scan.detection.wellknown import EMPTY_HASHES, TEST_HASHES
+from ioc_scan.errors import SourceError
 
 Indicator = dict[str, Any]
 
@@ -99,9 +100,13 @@ def _judge_object(indicator: Indicator, case: Case) -> Judgement:
     sha256 = indicator.get("hashes", {}).get("SHA-256")
     if sha256 is None:
         return say("no_sha256")
-    if policy.is_known_good(sha256):
-        case.alerts.add("known_good_conflict")
-        return say("known_good_conflict")
+    try:
+        if policy.is_known_good(sha256):
+            case.alerts.add("known_good_conflict")
+            return say("known_good_conflict")
+    except SourceError:
+        case.alerts.add("known_good_unchecked")
+        return say("known_good_unchecked")
     if indicator.get("signature") == "valid" and indicator.get("signed_by") not in policy.may_delete_signers:
         case.alerts.add("signed_object")
         return say("signed_object")
@@ -132,7 +137,7 @@ def _judge_trace(indicator: Indicator, case: Case) -> Judgement:
         return say("source_says_benign")
     if path and is_device(path):
         return say("device_or_pipe")
-    if sha256 and case.policy.is_known_good(sha256):
+    if sha256 and _known_if_asked(sha256, case):
         return say("known_good")
     if path and _is_allowed(path, case.policy):
         return say("allowed_path")
@@ -154,6 +159,15 @@ def _judge_trace(indicator: Indicator, case: Case) -> Judgement:
             return say("hash_known")
         return say("written_program" if is_user_writable(path) else "not_open_to_users")
     return say("unknown_role")
+
+
+def _known_if_asked(sha256: str, case: Case) -> bool:
+    """For what is never acted on a look-up that fails changes nothing, but it is said."""
+    try:
+        return case.policy.is_known_good(sha256)
+    except SourceError:
+        case.alerts.add("known_good_unchecked")
+        return False
 
 
 def _sample_names(target: dict[str, Any]) -> tuple[str, ...]:

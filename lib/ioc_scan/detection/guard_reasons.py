@@ -16,6 +16,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "source_marked": (ACTIONABLE, "the source itself marks this object malicious"),
     # hunt: a target or marked object that must not be acted on
     "known_good_conflict": (HUNT, "malicious by the sandbox, yet on the known-good list: report only"),
+    "known_good_unchecked": (HUNT, "the look-up of known-good files failed: report only until it answers"),
     "signed_object": (HUNT, "carries a signature the sandbox found valid: report only"),
     "owner_object": (HUNT, "signed in the name of the organisation's own publishers: report only"),
     "no_sha256": (HUNT, "known by MD5 or SHA-1 only, which twins can share: report only"),

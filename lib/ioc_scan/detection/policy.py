@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ioc_scan.detection import warning_lists
 from ioc_scan.detection.lists import read_lines
 from ioc_scan.errors import ConfigError
 from ioc_scan.text import printable
+
+if TYPE_CHECKING:
+    from ioc_scan.detection.hash_lookup import HashLookup
 
 #: Answers whether a SHA-256 (lower hex) is known to be good.
 KnownGood = Callable[[str], bool]
@@ -57,12 +61,15 @@ def load_policy(guard: dict[str, Any], trust: str, *, known_good: KnownGood | No
     judging without it would be guessing.
     """
     digests = frozenset(_digest(line, guard["known_good_file"]) for line in _lines(guard, "known_good_file"))
+    asked = [known_good] if known_good else []
+    if guard.get("hash_lookup_url"):
+        asked.append(_hash_lookup(guard["hash_lookup_url"]).is_known_good)
     return GuardPolicy(
         threshold_score=float(guard.get("threshold_score") or 70),
         trust=trust,
         strict=bool(guard.get("strict")),
         hunt=guard.get("hunt") is not False,
-        known_good=digests if known_good is None else lambda sha256: sha256 in digests or known_good(sha256),
+        known_good=lambda sha256: sha256 in digests or any(is_good(sha256) for is_good in asked),
         allowed_domains=_domains(guard, "allowed_domains_file"),
         denied_domains=_domains(guard, "denied_domains_file"),
         allowed_paths=tuple(_lines(guard, "allowed_paths_file")),
@@ -71,6 +78,14 @@ def load_policy(guard: dict[str, Any], trust: str, *, known_good: KnownGood | No
         may_delete_signers=frozenset(guard.get("may_delete_signers") or []),
         lists=warning_lists.load() if guard.get("warning_lists") else None,
     )
+
+
+@functools.lru_cache(maxsize=4)
+def _hash_lookup(url: str) -> HashLookup:
+    """One for each address, so that its answers are remembered. Loaded when asked for: it needs HTTP."""
+    from ioc_scan.detection.hash_lookup import HashLookup
+
+    return HashLookup(url)
 
 
 def _lines(guard: dict[str, Any], key: str) -> list[str]:
