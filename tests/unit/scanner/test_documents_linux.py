@@ -90,7 +90,7 @@ def test_sockets_are_those_that_psutil_sees() -> None:
                     item["localIP"],
                     item["localPort"],
                     item["remoteIP"] or "",
-                    item.get("pid"),
+                    item.get("pid") or None,
                 )
                 for item in found
             }

@@ -9,6 +9,7 @@ from typing import Any, Callable, Sequence
 from ..evaluate import Evaluator
 from ..jobfolder import CancelledError, JobFolder
 from ..plan import Plan
+from ..polite import Budget
 from ..spool import Spool
 from ..system import system_name
 from . import AREAS, Context, StopError, scan_area
@@ -46,6 +47,8 @@ class CriticalAreas:
         self._stopping = stopping
         self._looked = 0.0
         settings = folder.job.get("settings", {})
+        percent = settings.get("cpu_percent", 100)
+        self._budget = Budget(percent) if percent < 100 else None
         self._context = Context(
             evaluator=None if plan is None else Evaluator(plan, system_name()),
             root=None if spool.root in (None, os.sep) else spool.root,
@@ -57,6 +60,8 @@ class CriticalAreas:
 
     def _stop(self) -> bool:
         """Raises CancelledError, WithdrawnError."""
+        if self._budget is not None:
+            self._budget.keep()
         now = time.monotonic()
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now

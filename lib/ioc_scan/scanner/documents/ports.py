@@ -73,7 +73,10 @@ def _from_proc(request: Request) -> Iterator[Item]:
             for line in content.split(b"\n")[1:]:
                 if line:
                     item, inode = _socket_item(line.split(), protocol, six)
-                    _add_holder(item, holders.get(inode))
+                    if inode:
+                        _add_holder(item, holders.get(inode))
+                    else:  # closed by its process, kept by the kernel for a while
+                        item.update(pid=[], process=[], path=[])
                     ends = (item["localIP"], item["localPort"], item["remoteIP"], item["remotePort"])
                     who = item.get("pid", "")
                     item[IDENTITY] = f"{namespace} {protocol} {ends} {who}"
