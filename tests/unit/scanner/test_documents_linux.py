@@ -258,6 +258,60 @@ def test_events_of_the_journal() -> None:
         eventlog.journal_item(broken)
 
 
+JOURNALD = Path("/lib/systemd/systemd-journald")
+
+
+@pytest.mark.skipif(
+    not (IS_ROOT and JOURNALD.exists() and shutil.which("journalctl")), reason="needs journald"
+)
+def test_events_of_a_real_journal_are_found(tmp_path: Path) -> None:
+    """A journal of our own, in a namespace of its own: an event is found by each of its fields."""
+    wanted = {
+        "message": "planted message",
+        "source": "planted-tag",
+        "log": "auth",
+        "type": "err",
+        "user": "root",
+        "machine": os.uname().nodename,
+    }
+    plan = tmp_path / "plan.json"
+    files = [any_ioc((f"EventLogItem/{field}", "is", "string", value)) for field, value in wanted.items()]
+    both_ways = both(
+        ("EventLogItem/source", "is", "string", "planted-tag"),
+        ("EventLogItem/message", "is", "string", "another message"),
+    )
+    plan.write_bytes(compile_plan([(content, "hunt") for content in (*files, both_ways)]))
+    (tmp_path / "empty").mkdir()
+    script = f"""set -e
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal
+printf 0123456789abcdef0123456789abcdef > /run/machine-id
+mount --bind /run/machine-id /etc/machine-id
+mkdir -p /run/log/journal/0123456789abcdef0123456789abcdef
+{JOURNALD} >/dev/null 2>&1 &
+until [ -S /run/systemd/journal/socket ]; do sleep 0.02; done
+{sys.executable} -c "
+import socket
+link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+event = b'MESSAGE=planted message\\nPRIORITY=3\\nSYSLOG_IDENTIFIER=planted-tag\\nSYSLOG_FACILITY=4\\n'
+link.sendto(event, '/run/systemd/journal/socket')
+"
+until journalctl -t planted-tag -o cat | grep -q planted; do sleep 0.05; done
+{sys.executable} -m ioc_scan.scanner scan --plan {plan} --root {tmp_path}/empty
+kill %1
+"""
+    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script]
+    done = subprocess.run(command, env=environment(), capture_output=True, timeout=60, check=False)
+    assert done.stdout, done.stderr.decode()
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    found = {line["ioc"] for line in lines[:-1] if line["item"]["source"] == "planted-tag"}
+    missed = [field for field, content in zip(wanted, files, strict=True) if sha256(content) not in found]
+    assert missed == []
+    assert sha256(both_ways) not in {line["ioc"] for line in lines[:-1]}
+    reasons = [entry["reason"] for entry in lines[-1]["not_evaluated"] if entry["what"] == "EventLogItem"]
+    assert any("days ago were not read" in reason for reason in reasons), reasons
+
+
 def test_commands_are_bounded_and_found_in_fixed_places_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

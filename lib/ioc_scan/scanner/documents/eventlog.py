@@ -97,7 +97,7 @@ def journal_item(line: bytes) -> Item | None:
         "log": [text for text in (_text(entry.get("_TRANSPORT")), _facility(facility)) if text],
         "machine": _text(entry.get("_HOSTNAME")),
         "type": _LEVELS[int(level)] if level and level in "01234567" else [],
-        "user": user_name(int(uid)) if uid and uid.isdigit() else None,
+        "user": user_name(int(uid)) if uid and uid.isdigit() else [],  # the kernel has no user
     }
     item[IDENTITY] = f"{moment} {item['machine']} {item['source']} {item['message']}"
     return item
