@@ -10,7 +10,8 @@ from ioc_scan.service.approvals import expire_approvals
 from ioc_scan.service.context import Context
 from ioc_scan.service.ending import end_task, hear_out, withdraw_ended
 from ioc_scan.service.names import new_id
-from ioc_scan.service.publishing import push_jobs
+from ioc_scan.service.publishing import end_of_life, push_jobs
+from ioc_scan.service.sealing import seal, send
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.transaction import Transaction
 
@@ -58,7 +59,11 @@ def _end(context: Context, plan: RetentionPlan) -> None:
             hear_out(context, ending.task_id)
             with context.store.transaction() as tx:
                 task = tx.tasks.get(ending.task_id)
-                if task is None or not end_task(context, tx, task, state, ending.reason):
+                if task is None:
+                    continue
+                if state == "expired" and end_of_life(task) > context.clock():
+                    continue  # started again since the plan was made
+                if not end_task(context, tx, task, state, ending.reason):
                     continue
                 if ending.alert:
                     data = {"alert": f"task_{state}_unfinished", "reason": ending.reason}
@@ -80,12 +85,12 @@ def _delete_results(context: Context, plan: RetentionPlan) -> int:
 
 
 def _remove(context: Context, task_id: str) -> int:
-    """Reduce an ended task to its summary, once no device holds anything of it."""
+    """Reduce an ended task to its summary. Withdrawals still owed by devices that are away outlive it."""
     with context.store.transaction() as tx:
-        if any(row["task_id"] == task_id for row in tx.withdrawals.open()):
-            return 0
         tx.task_summaries.write(task_id)
         tx.events.add(EventType.TASK_PRUNED, task_id=task_id)
+        head = seal(tx, "prune", task_id=task_id)
+    send(context, head)
     _in_batches(context, lambda tx: tx.deletion.delete_task_rows(task_id))
     return 1
 
@@ -119,7 +124,9 @@ def _expire_quarantine(context: Context) -> int:
                     "spec": {"device_ids": sorted(items_of), "settings": {}, "items": items_of},
                 }
             )
-    if due:
+        head = seal(tx, "purge") if due else None
+    if head is not None:
+        send(context, head)
         push_jobs(context)
     return len(due)
 
