@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test soak lint venv clean
+.PHONY: demo test soak bench lint venv clean
 
 venv: $(STAMP)
 
@@ -32,6 +32,10 @@ test: $(STAMP)
 # The sensor against 10,000 simulated reports and 100 deaths; the bounded form is part of `make test`.
 soak: $(STAMP)
 	IOC_SCAN_SOAK=1 $(PY) -m pytest tests/unit/detection/test_simulation.py $(PYTEST_ARGS)
+
+# The scanner against its peers (`python -m bench.peers` installs them): the table, and bench/results.md.
+bench: $(STAMP)
+	$(PY) -m bench.scanner $(BENCH_ARGS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
