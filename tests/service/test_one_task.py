@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import multiprocessing
+from typing import Any
 
 import pytest
 from ioc_scan.devices.base import Online
 from ioc_scan.errors import RefusedError
 from ioc_scan.service import intake, tasks
+from ioc_scan.service.context import open_context
 
 from .world import RULE, World, count, detection, events, matches, sample
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_two_reports_of_one_object_are_one_task(town: World) -> None:
@@ -46,44 +43,28 @@ def test_an_object_known_by_md5_only_is_one_object_too(town: World) -> None:
         assert first["task_id"] == second["task_id"]
 
 
-WORKER = """
-import json, sys
-from ioc_scan.service import tasks, intake
-from ioc_scan.service.context import open_context
-config, detection = json.loads(sys.argv[1]), sys.argv[2]
-with open_context(config) as context:
-    answer = intake.submit_detection(context, detection, "webhook")
-    task = tasks.create_task(context, answer["detection_id"])
-    if task["start"]:
-        tasks.start_task(context, task["task_id"], new_run=True, account="stanley")
-    print(json.dumps(task))
-"""
+def _detect_and_start(config: dict[str, Any], number: int, answers: Any) -> None:
+    with open_context(config) as context:
+        pushed = json.dumps(detection(sample(), number))
+        found = intake.submit_detection(context, pushed, "webhook")
+        task = tasks.create_task(context, found["detection_id"])
+        if task["start"]:
+            tasks.start_task(context, task["task_id"], new_run=True, account=RULE)
+        answers.put(task)
 
 
 def test_six_processes_at_once_make_one_task_and_one_run(world: World) -> None:
-    with world.context() as context:
-        context.store.describe()  # the tables are there: the race is about the task
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "lib")}
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
     workers = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                WORKER,
-                json.dumps(world.config),
-                json.dumps(detection(sample(), number)),
-            ],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for number in range(6)
+        fork.Process(target=_detect_and_start, args=(world.config, number, queue)) for number in range(6)
     ]
-    answers = []
     for worker in workers:
-        out, err = worker.communicate(timeout=60)
-        assert worker.returncode == 0, err.decode()
-        answers.append(json.loads(out))
+        worker.start()
+    answers = [queue.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
     assert len({answer["task_id"] for answer in answers}) == 1
     assert sum(answer["created"] for answer in answers) == 1
     with world.context() as context:

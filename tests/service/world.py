@@ -141,6 +141,11 @@ class World:
         now = self.clock.ahead(**parts)
         os.environ[AHEAD_VARIABLE] = str(int((now - self.clock.start).total_seconds()))
 
+    def catch_up(self) -> None:
+        """Other processes have gone on by their own clocks meanwhile."""
+        ahead = timedelta(seconds=int(os.environ[AHEAD_VARIABLE]))
+        self.clock.now = max(self.clock.now, datetime.now(timezone.utc) + ahead)
+
     # -- devices
 
     def root(self, device: str) -> Path:
