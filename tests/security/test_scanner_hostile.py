@@ -8,6 +8,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,6 +248,25 @@ def test_processes_of_the_object_are_listed_and_ended(
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_what_the_scanner_itself_runs_on_is_never_ended(tmp_path: Path) -> None:
+    """An object that is this interpreter: refused, with nothing ended and nothing said to be."""
+    python = Path(os.path.realpath("/proc/self/exe"))
+    copy = tmp_path / "python"
+    shutil.copy(python, copy)
+    content = copy.read_bytes()
+    device = Device(tmp_path, objects_plan(content), whole_machine=True)
+    job = device.job("respond", "r", [item_for(copy, content)], settings={"terminate_processes": True})
+    device.publish(job)
+    home = {"PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}"}
+    libraries = {"LD_LIBRARY_PATH": f"{sys.base_prefix}/lib"}
+    command = [str(copy), *device.command()[1:]]
+    subprocess.run(command, env={**environment(), **home, **libraries}, check=True)
+    [line] = device.outcome("r").of("response")
+    assert (line["outcome"], line["code"]) == ("refused", "protected_process")
+    assert line["terminated"] == [] and line["running"]
+    assert copy.exists()
 
 
 def test_without_the_policy_processes_are_only_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -28,7 +29,7 @@ def _own_line() -> set[int]:
     return line
 
 
-def _runs(pid: int, device: int, inode: int) -> bool:
+def runs(pid: int, device: int, inode: int) -> bool:
     try:
         info = os.stat(
             f"{_PROC}/{pid}/exe"
@@ -46,7 +47,7 @@ def running(device: int, inode: int) -> list[dict[str, Any]]:
     except OSError:
         return []
     for entry in names:
-        if entry.isdigit() and _runs(int(entry), device, inode):
+        if entry.isdigit() and runs(int(entry), device, inode):
             try:
                 with open(f"{_PROC}/{entry}/comm", "rb") as stream:
                     name = stream.read(64).decode("utf-8", "replace").strip()
@@ -68,7 +69,7 @@ def end(processes: list[dict[str, Any]], device: int, inode: int) -> None:
     for process in processes:
         _kill(process["pid"], device, inode)
     deadline = time.monotonic() + _WAIT_SECONDS
-    while any(_runs(process["pid"], device, inode) for process in processes):
+    while any(runs(process["pid"], device, inode) for process in processes):
         if time.monotonic() > deadline:
             raise ScannerError("process_survives", "a process running the object does not end")
         time.sleep(0.02)
@@ -83,7 +84,7 @@ def _kill(pid: int, device: int, inode: int) -> None:
     try:
         if open_pid is not None:
             descriptor = open_pid(pid)
-        if not _runs(pid, device, inode):
+        if not runs(pid, device, inode):
             return
         if descriptor >= 0:
             getattr(signal, "pidfd_send_signal")(descriptor, signal.SIGKILL)  # noqa: B009
@@ -92,7 +93,7 @@ def _kill(pid: int, device: int, inode: int) -> None:
     except ProcessLookupError:
         return
     except OSError as error:
-        if descriptor >= 0 or error.errno != 38:  # ENOSYS: an old kernel without pidfd
+        if descriptor >= 0 or error.errno != errno.ENOSYS:  # else: an old kernel without pidfd
             raise ScannerError("process_survives", f"cannot end process {pid}: {error.strerror}") from None
         os.kill(pid, signal.SIGKILL)
     finally:

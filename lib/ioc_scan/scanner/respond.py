@@ -156,7 +156,14 @@ class Responder:
         if self._dry_run:
             line["outcome"] = "would_quarantine"
             return
-        processes.end(line["terminated"], before.st_dev, before.st_ino)
+        try:
+            processes.end(line["terminated"], before.st_dev, before.st_ino)
+        except ScannerError:
+            alive = [
+                one for one in line["terminated"] if processes.runs(one["pid"], before.st_dev, before.st_ino)
+            ]
+            line.update(terminated=[one for one in line["terminated"] if one not in alive], running=alive)
+            raise
         entry = self._entry(item, pinned.path, before)
         self._quarantine.store(descriptor, sha256, self._folder.check_present)
         self._quarantine.put(entry)

@@ -69,7 +69,9 @@ class Scope:
             if any(character in exclude for character in "*?["):
                 patterns.append(translate(exclude))
             else:
-                self._reasons[exclude.rstrip(os.sep) or os.sep] = "excluded"
+                # As it is spelled, and where it leads: the walk knows folders by their real paths.
+                for path in (exclude.rstrip(os.sep) or os.sep, os.path.realpath(exclude)):
+                    self._reasons[path] = "excluded"
         self._pattern = re.compile("|".join(patterns)).match if patterns else None
         if self._pattern is None:
             self.excluded: Callable[[str], str | None] = self._reasons.get

@@ -110,6 +110,14 @@ def test_files_too_large_to_hash_are_reported(tmp_path: Path) -> None:
     assert summary["skipped"] == [{"reason": "too_large_to_hash", "count": 1}]
 
 
+def test_an_excluded_folder_may_be_named_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "evil").write_bytes(EVIL)
+    (tmp_path / "link").symlink_to("real")
+    matches, _ = see(tmp_path, objects_plan(EVIL), [str(tmp_path / "link")])
+    assert matches == []
+
+
 def test_excluded_patterns(tmp_path: Path) -> None:
     for name in ("keep", "cache-1", "cache-2"):
         (tmp_path / name).mkdir()
