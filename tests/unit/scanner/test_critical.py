@@ -158,6 +158,15 @@ def test_a_process_that_is_not_listed_is_found(monkeypatch: pytest.MonkeyPatch) 
     assert (finding["pid"], finding["what"], finding["severity"]) == (hidden.pid, "sleep", "suspicious")
 
 
+def test_processes_that_come_and_go_are_not_called_hidden() -> None:
+    churn = subprocess.Popen(["sh", "-c", "for i in $(seq 1 500); do /bin/true; done"])
+    looks = 0
+    while churn.poll() is None:
+        assert "hidden_process" not in codes(kernel_line())
+        looks += 1
+    assert looks > 2
+
+
 def test_modules_that_one_list_leaves_out_and_marks_of_the_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -183,25 +185,35 @@ def test_a_folder_tree_has_files_only(tmp_path: Path) -> None:
     assert [entry["what"] for entry in outcome.status["not_evaluated"]] == ["ProcessItem"]
 
 
-def test_file_items_know_their_owner(tmp_path: Path) -> None:
+def test_file_items_answer_every_term(tmp_path: Path) -> None:
     path = tmp_path / "Some.Name.TXT"
     path.write_bytes(b"content")
     path.chmod(0o640)
+    os.utime(path, (1_600_000_000, 1_500_000_000))
     info = path.stat()
     wanted = {
-        "FileItem/FileName": ("string", path.name),
-        "FileItem/FilePath": ("string", str(tmp_path)),
-        "FileItem/FullPath": ("string", str(path)),
-        "FileItem/FileExtension": ("string", "TXT"),
-        "FileItem/SizeInBytes": ("int", "7"),
-        "FileItem/Permissions": ("int", str(0o640)),
-        "FileItem/INode": ("int", str(info.st_ino)),
-        "FileItem/SecurityID": ("string", str(os.getuid())),
-        "FileItem/Md5sum": ("md5", "9a0364b9e99bb480dd25e1f0284c8555"),
-        "FileItem/Sha1sum": ("sha1", "040f06fd774092478d450774f5ba30c5da78acc8"),
-        "FileItem/Sha256sum": ("sha256", sha256(b"content")),
+        "FileItem/FileName": path.name,
+        "FileItem/FilePath": str(tmp_path),
+        "FileItem/FullPath": str(path),
+        "FileItem/FileExtension": "TXT",
+        "FileItem/SizeInBytes": "7",
+        "FileItem/Permissions": str(0o640),
+        "FileItem/INode": str(info.st_ino),
+        "FileItem/SecurityID": str(os.getuid()),
+        "FileItem/Username": pwd.getpwuid(os.getuid()).pw_name,
+        "FileItem/GroupID": str(info.st_gid),
+        "FileItem/Group": grp.getgrgid(info.st_gid).gr_name,
+        "FileItem/Accessed": "2020-09-13T12:26:40Z",
+        "FileItem/Modified": "2017-07-14T02:40:00Z",
+        "FileItem/Changed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(info.st_ctime))),
+        "FileItem/Md5sum": "9a0364b9e99bb480dd25e1f0284c8555",
+        "FileItem/Sha1sum": "040f06fd774092478d450774f5ba30c5da78acc8",
+        "FileItem/Sha256sum": sha256(b"content"),
     }
-    files = [any_ioc((term, "is", *value)) for term, value in wanted.items()]
-    lines, _ = scan(tmp_path, files)
-    missed = [term for term, content in zip(wanted, files, strict=True) if sha256(content) not in lines]
+    assert set(wanted) == {name for name in LINUX if name.startswith("FileItem/")}
+    files = [any_ioc((term, "is", LINUX[term].type, value)) for term, value in wanted.items()]
+    files += [wrong(term) for term in wanted if LINUX[term].type in ("string", "int", "date")]
+    lines, summary = scan(tmp_path, files)
+    missed = [term for term, content in zip(wanted, files, strict=False) if sha256(content) not in lines]
     assert missed == []
+    assert summary["matches"] == len(wanted)

@@ -125,7 +125,7 @@ def _look_for_hidden_processes(area: Area, context: Context) -> None:
             if time.monotonic() > deadline:
                 area.say(f"hidden processes were looked for up to number {pid} of {last}")
                 break
-        if pid not in listed and exists(pid) and _is_hidden(pid):
+        if pid not in listed and exists(pid) and _is_hidden(pid, exists):
             area.find("hidden_process", "suspicious", _name(pid), f"process {pid} is not listed", pid=pid)
 
 
@@ -149,20 +149,29 @@ def _prober() -> Callable[[int], bool]:
     return exists
 
 
-def _is_hidden(pid: int) -> bool:
-    """Not a thread of a listed process, not one that began or ended while we looked."""
+def _is_hidden(pid: int, exists: Callable[[int], bool]) -> bool:
+    """Not a thread of a listed process, and there before and after a list that leaves it out.
+
+    Whatever lives through the making of a list is on it, so one that began or ended meanwhile is no suspect.
+    """
+    for _ in range(2):
+        before = _life(pid)
+        if before == "thread" or not exists(pid) or pid in procfs.pids():
+            return False
+        if not exists(pid) or _life(pid) != before:
+            return False
+    return True
+
+
+def _life(pid: int) -> str:
+    """Tells one process from a later one of the same number; "thread" if it is none of its own."""
     try:
         for line in procfs.read(f"{procfs.PROC}/{pid}/status").split(b"\n"):
             if line.startswith(b"Tgid:") and int(line.split()[1]) != pid:
-                return False
+                return "thread"
+        return str(procfs.read_stat(pid).start)
     except OSError:
-        try:
-            os.kill(pid, 0)  # still there, and even its folder cannot be opened
-        except PermissionError:
-            pass
-        except OSError:
-            return False
-    return pid not in procfs.pids()
+        return "its folder cannot be opened"
 
 
 def _name(pid: int) -> str:
