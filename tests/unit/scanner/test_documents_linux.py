@@ -208,7 +208,7 @@ def test_units_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
     )
     (system / "evil.service.d").mkdir()
     (system / "evil.service.d/override.conf").write_text(
-        '# comment\n[Service]\nExecStart=\nExecStart=-/opt/evil --quiet \\\n "two words"\n'
+        '# comment\n[Service]\nExecStart=\nExecStart=-/opt/evil --quiet \\\n "two words"\nExecStart=/opt/second\n'
     )
     (system / "multi-user.target.wants/evil.service").symlink_to(vendor / "evil.service")
     (vendor / "made@.service").write_text("[Service]\nExecStart=/usr/bin/made %i\n")
@@ -225,7 +225,10 @@ def test_units_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
         "off.service": "masked",
         "pipe.service": "static",
     }
-    assert unitfiles.commands(units["evil.service"]) == [["/opt/evil", "--quiet", "two words"]]
+    assert unitfiles.commands(units["evil.service"]) == [
+        ["/opt/evil", "--quiet", "two words"],
+        ["/opt/second"],
+    ]
     assert units["evil.service"].values["User"] == ["nobody"]
 
 
