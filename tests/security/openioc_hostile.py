@@ -71,6 +71,16 @@ def _and_of_ors(width: int, ors: int) -> str:
     return ioc(group(*parts, operator="AND"))
 
 
+def _shared_alternatives() -> bytes:
+    """One large OR beside 1,700 alternatives over two documents: each branch would hold all of it."""
+    large = group(*(item("FileItem/FileName", f"n{number}") for number in range(3000)))
+    pairs = [
+        group(item("FileItem/FullPath", f"p{number}"), item("PortItem/remotePort", str(number)), operator="AND")
+        for number in range(1500)
+    ]
+    return ioc(group(large, group(*pairs), operator="AND")).encode()
+
+
 REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "empty": ("file_empty", lambda: b""),
     "blank": ("file_empty", lambda: b" \n\t"),
@@ -120,6 +130,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "too large": ("file_too_large", lambda: ioc(group(item(content="x" * 2_100_000))).encode()),
     "long attribute": ("attribute_too_long", lambda: ioc(group(item(identifier="i" * 100_000))).encode()),
     "many elements": ("too_many_elements", lambda: ioc(group("<a/>" * 250_000)).encode()),
+    "many attributes": ("too_many_attributes", lambda: ioc(group(item(extra="".join(f' a{number}=""' for number in range(150_000))))).encode()),
     "element in Content": ("child_in_content", lambda: ioc(group(item(content=f"<b>{MD5}</b>"))).encode()),
     "Content twice": ("duplicate_element", lambda: ioc(group(item().replace("</Content>", "</Content><Content>x</Content>"))).encode()),
     "two definitions": ("duplicate_element", lambda: ioc(group(item()) + "</definition><definition>" + group(item())).encode()),
@@ -161,6 +172,12 @@ FLAGGED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "open bracket": ("pattern_refused", lambda: ioc(group(item("FileItem/FileName", "[a-", "matches"), item())).encode()),
     "contradiction": ("contradiction", lambda: ioc(group(item("FileItem/FileName", "a"), item("FileItem/FileName", "b", identifier="i2"), operator="AND")).encode()),
     "branches without end": ("too_many_branches", lambda: _and_of_ors(4, 10).encode()),
+    "alternatives copied without end": ("plan_too_large", _shared_alternatives),
+    "patterns without end": ("too_many_patterns", lambda: ioc(group(*(item("FileItem/FileName", f"(a|b)*a(a|b){{12}}x{number}", "matches", f"i{number}") for number in range(7000)))).encode()),
+    "large patterns": ("plan_too_large", lambda: ioc(group(*(item("FileItem/FileName", f"a{{900}}x{number}", "matches", f"i{number}") for number in range(499)))).encode()),
+    "namespaces": ("ok", lambda: ioc(group(item(extra="".join(f' xmlns:n{number}="u{number}"' for number in range(50_000))))).encode()),
+    "unknown elements": ("unknown_element", lambda: ioc(group(item()), metadata="<a/>" * 190_000).encode()),
+    "content of comments": ("content_too_long", lambda: ioc(group(item(content="<!---->a" * 200_000), item())).encode()),
     "unknown condition": ("condition_unknown", lambda: ioc(group(item(condition="sounds-like"), item())).encode()),
     "no condition": ("condition_missing", lambda: ioc(group(item().replace(' condition="is"', ""), item())).encode()),
     "unknown term": ("unknown_term", lambda: ioc(group(item("HookItem/Foo", "x"), item())).encode()),

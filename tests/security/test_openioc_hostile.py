@@ -98,7 +98,7 @@ def test_compiling_answers_the_same_file_without_harm(name: str) -> None:
     try:
         plan = load_plan(compile_plan([(data, "hunt")]))
     except InputError as error:
-        assert name in REFUSED or error.code in ("too_many_branches",)
+        assert name in REFUSED or error.code in ("too_many_branches", "too_many_patterns", "plan_too_large")
         return
     assert name in FLAGGED
     Evaluator(plan, None).feed(

@@ -17,6 +17,7 @@ from ioc_scan.openioc.plain_groups import PlainGroups, opening_end
 from ioc_scan.openioc.plan_builder import PlanBuilder
 from ioc_scan.openioc.reader import NAMESPACES, DocumentReader, document_version
 from ioc_scan.openioc.secure_xml import (
+    MAX_ATTRIBUTES,
     MAX_DEPTH,
     MAX_PROLOG_CHARS,
     IocRefused,
@@ -172,6 +173,13 @@ def _check_depth(element: etree._Element, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise IocRefused(
             "too_deep", f"elements are nested deeper than {MAX_DEPTH}", "flatten the logic", line_of(element)
+        )
+    if len(element.attrib) > MAX_ATTRIBUTES:
+        raise IocRefused(
+            "too_many_attributes",
+            f"an element has more than {MAX_ATTRIBUTES} attributes",
+            "",
+            line_of(element),
         )
     for child in element:
         if not isinstance(child.tag, str):

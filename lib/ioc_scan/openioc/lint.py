@@ -19,7 +19,7 @@ from ioc_scan.openioc.plan import compile_document
 from ioc_scan.openioc.problem_codes import problem
 from ioc_scan.openioc.terms import NUMBER_TYPES, PROFILES, SYSTEMS, TYPES, Term, find_term
 from ioc_scan.scanner.logic import proving_digests
-from ioc_scan.scanner.plan import load_plan
+from ioc_scan.scanner.plan import Plan, load_plan
 from ioc_scan.scanner.values import read_moment
 from ioc_scan.text import printable
 
@@ -27,6 +27,9 @@ from ioc_scan.text import printable
 MAX_PER_CODE = 50
 #: Items after which a file is slow to read for people and tools; public files reach 1,252.
 MANY_ITEMS = 20_000
+
+#: After these nothing else is said of a file.
+_TOO_MUCH = ("plan_too_large", "too_many_patterns")
 
 _TYPES_OF_CONTENT = {
     "string": {"string", "xs:string", ""},
@@ -51,6 +54,9 @@ def lint(ioc: Ioc, profile: str = "generic", systems: Sequence[str] = SYSTEMS) -
     linter = _Linter(profile, systems)
     linter.problems.extend(ioc.notes)
     linter.document(ioc)
+    plan = linter.plan(ioc)
+    if plan is None and linter.problems[-1].code in _TOO_MUCH:
+        return _bounded(linter.problems)  # judging each item would take as long as compiling does
     for node in ioc.nodes():
         if isinstance(node, Item):
             linter.item(node)
@@ -59,7 +65,7 @@ def lint(ioc: Ioc, profile: str = "generic", systems: Sequence[str] = SYSTEMS) -
     linter.problems.extend(find_contradictions(ioc.roots))
     for root in ioc.roots:
         linter.breadth(root)
-    linter.usable(ioc)
+    linter.usable(ioc, plan)
     return _bounded(sorted(linter.problems, key=lambda entry: entry.line))
 
 
@@ -249,16 +255,18 @@ class _Linter:
                 "over_broad", node.line, reason, "it may be reported, never acted on; add what is special"
             )
 
-    def usable(self, ioc: Ioc) -> None:
+    def plan(self, ioc: Ioc) -> Plan | None:
+        try:
+            return load_plan(compile_document(ioc))
+        except InputError as error:
+            self.add(error.code, 0, error.message, error.hint)
+            return None
+
+    def usable(self, ioc: Ioc, plan: Plan | None) -> None:
         count = sum(1 for _ in ioc.items())
         if count > MANY_ITEMS:
             self.add("many_items", 0, f"the file has {count} indicator items", "split it")
-        try:
-            plan = load_plan(compile_document(ioc))
-        except InputError as error:
-            self.add(error.code, 0, error.message, error.hint)
-            return
-        if plan.groups or plan.branches:
+        if plan is None or plan.groups or plan.branches:
             return
         if any(find_term(item.search) is None for item in ioc.items()):
             self.add("nothing_to_evaluate", 0, "what the file says is all on terms that are not known here")

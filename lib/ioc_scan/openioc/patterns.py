@@ -10,6 +10,7 @@ A program is a list of instructions: ``["c", negated, ignore_case, [[low, high],
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ioc_scan.openioc.pattern_syntax import PatternError, Tree, parse_pattern
@@ -17,17 +18,33 @@ from ioc_scan.openioc.pattern_syntax import PatternError, Tree, parse_pattern
 __all__ = ["PatternError", "compile_pattern", "repeats_repetitions", "required_literal"]
 
 #: Instructions; bounded repetitions are written out.
-MAX_PROGRAM = 4000
+MAX_PROGRAM = 1000
 _RE2_MEMORY_BYTES = 8 * 1024 * 1024
 
 
 def compile_pattern(pattern: str, *, ignore_case: bool) -> list[list[Any]]:
-    """The program of a pattern that searches anywhere in a text. Raises PatternError."""
+    """The program of a pattern that searches anywhere in a text; not to be changed. Raises PatternError."""
+    result = _compiled(pattern, ignore_case)
+    if isinstance(result, PatternError):
+        raise PatternError(str(result), result.hint)
+    return result
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str, ignore_case: bool) -> list[list[Any]] | PatternError:
+    """Checking a file asks for the same pattern several times; refusals are kept too."""
+    try:
+        return _compile(pattern, ignore_case)
+    except PatternError as error:
+        return error
+
+
+def _compile(pattern: str, ignore_case: bool) -> list[list[Any]]:
     tree = parse_pattern(pattern, ignore_case)
-    _check_re2(pattern, ignore_case)
     program: list[list[Any]] = []
     _emit(tree, program)
     program.append(["m"])
+    _check_re2(pattern, ignore_case)
     return program
 
 

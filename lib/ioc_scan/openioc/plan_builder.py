@@ -14,7 +14,6 @@ from ioc_scan.openioc.content import Test
 from ioc_scan.openioc.model import Ioc
 from ioc_scan.openioc.terms import Term
 from ioc_scan.scanner.plan import (
-    MAX_FORMULA_NODES,
     MAX_IOCS,
     MAX_PLAN_BYTES,
     MAX_SET_VALUES,
@@ -25,6 +24,10 @@ from ioc_scan.text import printable
 
 #: Reasons kept per IOC file; the first ones show what is wrong.
 MAX_UNUSABLE = 1000
+#: Leaves of all formulas; a file within its cap has 10,000 items at most, unless they are distributed.
+MAX_LEAVES = 250_000
+#: Steps of all patterns; public files need a few thousand.
+MAX_PATTERN_STEPS = 100_000
 
 _UUIDS = re.compile("(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})+")
 
@@ -91,6 +94,7 @@ class PlanBuilder:
         self._sets: dict[tuple[int, int, str, bool, bool], ValueSet] = {}
         self._unusable: dict[tuple[int, str, str], None] = {}
         self._nodes = 0
+        self._steps = 0
         self._values = 0
 
     def add_ioc(self, digest: str, ioc: Ioc, tier: str) -> int:
@@ -114,6 +118,9 @@ class PlanBuilder:
         if number is None:
             number = self._tests[key] = len(self._test_rows)
             self._test_rows.append(row)
+            if test[0] == "matches":
+                self._steps += len(test[1]["program"])
+                self.count(self._steps, MAX_PATTERN_STEPS, "steps of patterns")
             self.count(number, MAX_TESTS, "tests")
         return number
 
@@ -125,10 +132,10 @@ class PlanBuilder:
     def branch(self, ioc: int, formula: Any) -> None:
         self.branches.append([ioc, formula])
 
-    def node(self) -> None:
-        """One more node of a formula; the device refuses plans beyond its bound."""
-        self._nodes += 1
-        self.count(self._nodes, MAX_FORMULA_NODES, "nodes")
+    def more_nodes(self, number: int) -> None:
+        """Make room for a formula with so many leaves. Raises InputError ``plan_too_large``."""
+        self._nodes += number
+        self.count(self._nodes, MAX_LEAVES, "leaves of formulas")
 
     def unusable(self, ioc: int, what: str, reason: str) -> None:
         if len(self._unusable) < MAX_UNUSABLE:

@@ -29,6 +29,7 @@ REFUSALS = {
     "not_xml": "not XML at all, or packed",
     "prolog_too_long": "too much before the root element",
     "too_deep": "elements nested beyond the bound",
+    "too_many_attributes": "more attributes on one element than the bound",
     "too_many_elements": "more elements than the bound",
     "too_many_links": "more links than the bound",
     "too_many_parameters": "more parameters than the bound",
@@ -49,6 +50,7 @@ ERRORS = {
     "never_matches": "every item is unusable by its own content or condition, so the file never matches",
     "pattern_refused": "a regular expression that has no linear time, or is none",
     "plan_too_large": "the compiled plan is beyond a bound",
+    "too_many_patterns": "more regular expressions than the bound; the file is not judged further",
     "too_many_branches": "an AND over several documents is beyond the bound",
 }
 

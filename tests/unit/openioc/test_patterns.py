@@ -72,8 +72,9 @@ def test_case_can_matter() -> None:
         ("a{1001}", "0 to 1000"),
         (r"\pL", "not known to devices"),
         ("(?>a)", "does not know"),
-        ("(((a{30}){30}){30})", "RE2 says"),
-        ("a{900}b{900}c{900}d{900}e{900}", "steps"),
+        ("(((){50}){50}){50}", "RE2 says"),
+        ("(((a{30}){30}){30})", "steps"),
+        ("a{900}b{900}", "steps"),
         ("x" * 3000, "characters"),
     ],
 )
