@@ -15,6 +15,7 @@ from ioc_scan.service.names import new_id
 from ioc_scan.service.people import Actor
 from ioc_scan.service.publishing import push_jobs
 from ioc_scan.service.responses import SHORT_WAIT_SECONDS
+from ioc_scan.service.sealing import seal, send
 from ioc_scan.store.event_types import EventType
 from ioc_scan.text import printable
 
@@ -74,6 +75,8 @@ def restore_object(
         tx.events.add(EventType.RESTORE_REQUESTED, data=data, **where)
         if exempted:
             tx.events.add(EventType.EXEMPTION_ADDED, data={"sha256": row["sha256"]}, **where)
+        head = seal(tx, "restore", task_id=row["task_id"])
+    send(context, head)
     push_jobs(context)
     state, problem = _wait(context, row, job_id)
     return {

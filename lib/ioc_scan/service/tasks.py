@@ -88,13 +88,20 @@ def generate_ioc(context: Context, detection_id: str) -> dict[str, Any]:
 
 
 def create_task(
-    context: Context, detection_id: str, custom_ioc: str | None = None, rule_type: str | None = None
+    context: Context,
+    detection_id: str,
+    custom_ioc: str | None = None,
+    rule_type: str | None = None,
+    account: str | None = None,
+    chat_user: str | None = None,
 ) -> dict[str, Any]:
     """Decide what a detection leads to, and create or join the task of its object.
 
     Raises RefusedError ``custom_ioc_refused`` and ``rule_type_refused``: as in the original, tasks take
-    generated IOC files only.
+    generated IOC files only; ``right_missing``. Called from within (no account), no right is asked for.
     """
+    if account is not None:
+        rights.require(context, Actor.of(context, account, chat_user), "create")
     _refuse_custom(custom_ioc, rule_type)
     row = stored_detection(context, detection_id)
     if (counted := _counted_before(context, row)) is not None:

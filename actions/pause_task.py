@@ -1,0 +1,7 @@
+from ioc_scan.service import answer, steering
+from st2common.runners.base_action import Action
+
+
+class PauseTaskAction(Action):
+    def run(self, task_id, account, chat_user):
+        return answer(self.config, steering.pause_task, task_id=task_id, account=account, chat_user=chat_user)
