@@ -18,6 +18,8 @@ from ioc_scan.scanner.protocol import SCOPES
 
 _MAX_IOC_BYTES = 64 * 1024 * 1024
 _BAR_WIDTH = 30
+_MAX_VALUE_CHARS = 80
+_MAX_ITEM_CHARS = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +96,19 @@ def _print_json(line: dict[str, Any]) -> None:
 
 
 def _print_match(line: dict[str, Any]) -> None:
-    what = line["path"] or json.dumps(line["item"], ensure_ascii=True)
+    what = line["path"] if line["document"] == "FileItem" else _summed_up(line["item"])
     print(f"MATCH  {line['document']}  {what}")
     print(f"       {line['ioc_name'] or line['ioc'][:16]}  proven by {', '.join(line['proof'])}", flush=True)
+
+
+def _summed_up(item: dict[str, Any]) -> str:
+    """An item that is no file, on one line; of several spellings of a value the first."""
+    parts = []
+    for name, value in item.items():
+        first = (value[0] if value else None) if isinstance(value, list) else value
+        if first not in (None, "", []):
+            parts.append(f"{name.rpartition('/')[2]}={str(first)[:_MAX_VALUE_CHARS]}")
+    return "  ".join(parts)[:_MAX_ITEM_CHARS]
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

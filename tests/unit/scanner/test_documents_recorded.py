@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ioc_scan.scanner import documents
+from ioc_scan.scanner.critical import autostart_windows
 from ioc_scan.scanner.documents import IDENTITY, Request, arp, powershell, registry, routes, volumes, windows
+
+from tests.unit.scanner.support import environment
 
 FILETIME_2024 = 133485408000000000  #: 2024-01-01T00:00:00Z as Windows counts
 
@@ -16,6 +21,43 @@ def only(document: str, item: dict[str, Any]) -> dict[str, Any]:
     """An item of Windows, after a look at its fields: no more than the table promises."""
     assert set(item) - {IDENTITY} <= documents.module_of(document).FIELDS["windows"]
     return item
+
+
+def test_collectors_load_where_there_is_nothing_of_posix() -> None:
+    """As on Windows: no account database, no locks of files, none of the calls that only Unix has."""
+    script = """
+import os, sys
+for name in ("pwd", "grp", "fcntl", "resource", "termios"):
+    sys.modules[name] = None
+for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_DIRECTORY", "O_CLOEXEC", "getuid", "sysconf", "fork", "nice"):
+    delattr(os, name)
+import ioc_scan.scanner.runner, ioc_scan.scanner.localscan
+from ioc_scan.scanner.documents import MODULES, module_of
+from ioc_scan.scanner.critical import autostart_windows, autostart_macos, boot, job, kernel, processes
+assert all(module_of(document).FIELDS for document in MODULES)
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("command", "programs"),
+    [
+        ('"C:\\Program Files\\x y\\a.exe" /run', ["C:\\Program Files\\x y\\a.exe"]),
+        ("C:\\Users\\ana\\a b\\run.exe -k", ["C:\\Users\\ana\\a b\\run.exe"]),
+        (
+            "C:\\Windows\\System32\\rundll32.exe C:\\x\\evil.dll,Start",
+            ["C:\\Windows\\System32\\rundll32.exe", "C:\\x\\evil.dll"],
+        ),
+        ("\\??\\C:\\drivers\\d.sys", ["C:\\drivers\\d.sys"]),
+        ("\\SystemRoot\\System32\\drivers\\e.sys", ["C:\\Windows\\System32\\drivers\\e.sys"]),
+        ("system32\\DRIVERS\\f.sys", ["C:\\Windows\\system32\\DRIVERS\\f.sys"]),
+        ("explorer.exe", []),
+        ("", []),
+    ],
+)
+def test_programs_that_windows_starts(command: str, programs: list[str]) -> None:
+    assert autostart_windows.programs_of(command) == programs
 
 
 def test_moments_of_powershell() -> None:

@@ -19,7 +19,7 @@ _KEYS = (
 )  # fmt: skip
 _SERVICES = r"SYSTEM\CurrentControlSet\Services"
 _PROGRAM = re.compile(
-    r'"([^"]+)"|(\S+?\.(?:exe|dll|bat|cmd|com|scr|ps1|vbs|js))(?=[\s,]|$)|(\S+)', re.IGNORECASE
+    r"[A-Za-z]:\\[^\"|<>*?:]*?\.(?:exe|dll|sys|bat|cmd|com|scr|ps1|vbs|js)(?=[\"\s,]|$)", re.IGNORECASE
 )
 _READ_64 = 0x20019 | 0x0100
 
@@ -30,13 +30,11 @@ def objects(root: str, area: Area) -> Iterator[Found]:
     for hive, prefix in _hives(winreg):
         for key in _KEYS:
             for value in _values(winreg, hive, prefix + key):
-                program = program_of(value)
-                if program:
+                for program in programs_of(value):
                     yield Found(program, None, [])
     for name in _names(winreg, winreg.HKEY_LOCAL_MACHINE, _SERVICES):
         for value in _values(winreg, winreg.HKEY_LOCAL_MACHINE, _SERVICES + "\\" + name, ("ImagePath",)):
-            program = program_of(value)
-            if program:
+            for program in programs_of(value):
                 yield Found(program, None, [])
     for folder in (os.environ.get("PROGRAMDATA", ""), r"C:\Users\*\AppData\Roaming"):
         start = os.path.join(folder, r"Microsoft\Windows\Start Menu\Programs\Startup\*")
@@ -48,16 +46,12 @@ def objects(root: str, area: Area) -> Iterator[Found]:
             yield Found(os.path.join(folder, name), None, [])
 
 
-def program_of(command: str) -> str:
-    """The file that a command line starts, as far as it names one in full; "" otherwise."""
-    match = _PROGRAM.match(os.path.expandvars(command.strip()))
-    program = next((group for group in match.groups() if group), "") if match else ""
-    program = re.sub(r"^\\\?\?\\", "", program)
-    if program.lower().startswith("\\systemroot\\"):
-        program = os.environ.get("SYSTEMROOT", r"C:\Windows") + program[11:]
-    elif program.lower().startswith("system32\\"):
-        program = os.path.join(os.environ.get("SYSTEMROOT", r"C:\Windows"), program)
-    return program if re.match(r"[A-Za-z]:\\", program) else ""
+def programs_of(command: str) -> list[str]:
+    """The files that a command line names in full: the program, and what it is told to load."""
+    root = os.environ.get("SYSTEMROOT", r"C:\Windows")
+    text = os.path.expandvars(command.strip())
+    text = re.sub(r"^\\SystemRoot\\|^(?=system32\\)", lambda _: root + "\\", text, flags=re.IGNORECASE)
+    return list(dict.fromkeys(_PROGRAM.findall(text)))
 
 
 def _hives(winreg: Any) -> Iterator[tuple[Any, str]]:
