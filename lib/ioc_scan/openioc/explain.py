@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ioc_scan.openioc.branches import item_label
 from ioc_scan.openioc.content import ContentError, build_test
 from ioc_scan.openioc.model import Indicator, Ioc, Item, Node
 from ioc_scan.openioc.terms import find_term
@@ -78,6 +79,12 @@ def explain(ioc: Ioc) -> list[str]:
                 return lines
             lines.append(line)
     return lines
+
+
+def explain_proof(ioc: Ioc, item_ids: Sequence[str]) -> list[str]:
+    """The indicator items that proved a match, in words; an id that is not of this file is shown as it is."""
+    known = {item_label(item): item for item in ioc.items()}
+    return [describe_item(known[name]) if name in known else printable(name, 80) for name in item_ids]
 
 
 def describe_node(node: Node) -> list[str]:

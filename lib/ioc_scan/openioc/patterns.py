@@ -25,22 +25,24 @@ _RE2_MEMORY_BYTES = 8 * 1024 * 1024
 def compile_pattern(pattern: str, *, ignore_case: bool) -> list[list[Any]]:
     """The program of a pattern that searches anywhere in a text; not to be changed. Raises PatternError."""
     result = _compiled(pattern, ignore_case)
-    if isinstance(result, PatternError):
-        raise PatternError(str(result), result.hint)
+    if isinstance(result, tuple):
+        raise PatternError(*result)
     return result
 
 
 @lru_cache(maxsize=512)
-def _compiled(pattern: str, ignore_case: bool) -> list[list[Any]] | PatternError:
-    """Checking a file asks for the same pattern several times; refusals are kept too."""
+def _compiled(pattern: str, ignore_case: bool) -> list[list[Any]] | tuple[str, str]:
+    """Checking a file asks for the same pattern several times; refusals (message, hint) are kept too."""
     try:
         return _compile(pattern, ignore_case)
     except PatternError as error:
-        return error
+        return str(error), error.hint
 
 
 def _compile(pattern: str, ignore_case: bool) -> list[list[Any]]:
     tree = parse_pattern(pattern, ignore_case)
+    if _steps(tree) > MAX_PROGRAM:
+        raise PatternError(f"it needs more than {MAX_PROGRAM} steps", "lower its repetitions")
     program: list[list[Any]] = []
     _emit(tree, program)
     program.append(["m"])
@@ -67,9 +69,22 @@ def _check_re2(pattern: str, ignore_case: bool) -> None:
         raise PatternError("it holds half of a surrogate pair") from None
 
 
+def _steps(tree: Tree) -> int:
+    """How long the program will be, before it is written out."""
+    kind = tree[0]
+    if kind in ("set", "at"):
+        return 1
+    if kind == "cat":
+        return sum(_steps(part) for part in tree[1])
+    if kind == "alt":
+        return sum(_steps(part) + 2 for part in tree[1]) - 2
+    inner, least, most = _steps(tree[1]), tree[2], tree[3]
+    if most is None:
+        return least * inner + inner + 2
+    return least * inner + (most - least) * (inner + 1)
+
+
 def _emit(tree: Tree, program: list[list[Any]]) -> None:
-    if len(program) > MAX_PROGRAM:
-        raise PatternError(f"it needs more than {MAX_PROGRAM} steps", "lower its repetitions")
     kind = tree[0]
     if kind == "set":
         program.append(["c", tree[1], tree[2], [list(pair) for pair in tree[3]]])

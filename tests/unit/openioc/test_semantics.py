@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from ioc_scan.openioc.explain import explain_proof
 from ioc_scan.openioc.lint import is_actionable, lint
 
 from tests.fixtures.shared import shared_data
@@ -198,6 +199,11 @@ def test_proof_names_the_items_that_hold() -> None:
     ]
     (hit,) = evaluator(tree).feed("FileItem", {"SizeInBytes": 5, "FileName": "y", "Sha256sum": SHA_2})
     assert hit.item_ids == ("n2", "n5")
+    assert explain_proof(document(tree), [*hit.item_ids, "gone"]) == [
+        'file size in bytes is "5"',
+        f'file SHA-256 is "{SHA_2}"',
+        "gone",
+    ]
 
 
 def test_only_a_sha256_of_an_actionable_file_may_be_acted_on() -> None:
