@@ -60,9 +60,9 @@ def test_the_whole_way_and_back(world: World) -> None:
         with context.store.reading() as tx:
             held = {row["device_id"]: row for row in tx.quarantine.list()}
         with pytest.raises(RefusedError) as caught:
-            restores.restore_object(context, "ws01", held["ws01"]["quarantine_id"], account=RULE)
+            restores.restore_object(context, held["ws01"]["quarantine_id"], "ws01", account=RULE)
         assert caught.value.code == "person_needed"
-        answer = restores.restore_object(context, "ws01", held["ws01"]["quarantine_id"], account=PERSON)
+        answer = restores.restore_object(context, held["ws01"]["quarantine_id"], "ws01", account=PERSON)
         assert answer["state"] == "restored", answer
         assert planted[0].read_bytes() == sample()
 
@@ -81,7 +81,7 @@ def test_the_whole_way_and_back(world: World) -> None:
         }
         assert all(path.exists() for path in planted)
         with pytest.raises(RefusedError) as caught:
-            restores.restore_object(context, "ws01", held["ws01"]["quarantine_id"], account=PERSON)
+            restores.restore_object(context, held["ws01"]["quarantine_id"], "ws01", account=PERSON)
         assert caught.value.code == "not_in_quarantine"
 
         page = Path(outputs.render_report(context, task_id)["path"]).read_text(encoding="utf-8")
@@ -207,7 +207,7 @@ def test_deleting_a_task_keeps_what_its_response_had_done(
         tasks.delete_task(context, task_id, account=PERSON)
         with context.store.reading() as tx:
             (held,) = tx.quarantine.list()
-        answer = restores.restore_object(context, "ws01", held["quarantine_id"], account=PERSON)
+        answer = restores.restore_object(context, held["quarantine_id"], "ws01", account=PERSON)
         assert answer["state"] == "restored" and planted.read_bytes() == sample()
 
 

@@ -123,7 +123,7 @@ def test_undoing_works_while_it_is_on(world: World) -> None:
         killswitch.kill_switch(context, "stop", account="alice")
         with context.store.reading() as tx:
             (held,) = tx.quarantine.list()
-        answer = restores.restore_object(context, "ws01", held["quarantine_id"], account="alice")
+        answer = restores.restore_object(context, held["quarantine_id"], "ws01", account="alice")
         assert answer["state"] == "restored" and planted.read_bytes() == sample()
 
 

@@ -22,8 +22,8 @@ from ioc_scan.text import printable
 
 def restore_object(
     context: Context,
-    device_id: str | None,
     quarantine_id: str,
+    device_id: str | None = None,
     manager: str | None = None,
     account: str | None = None,
     chat_user: str | None = None,
@@ -109,8 +109,8 @@ def _find(context: Context, device_id: str | None, quarantine_id: str, manager: 
     if not rows:
         raise NotFoundError(
             "quarantine_unknown",
-            f"{f'device {printable(device_id, 80)}' if device_id else 'no device'} holds "
-            f"{'no' if device_id else 'an'} object {printable(quarantine_id, 80)}",
+            f"{f'device {printable(device_id, 80)} holds no' if device_id else 'no device holds an'} object "
+            f"{printable(quarantine_id, 128)}",
             "st2 run ioc_scan.list_quarantine shows what is held.",
         )
     if len(rows) > 1:
