@@ -12,7 +12,7 @@ from standalone.engine import Engine
 from tests.service.world import World, cape_report, detection, sample
 
 from .conftest import MakeEngine
-from .test_action_files import PYTHON
+from .test_action_files import WANTED
 
 
 class Runner:
@@ -78,7 +78,7 @@ def test_every_action_works_once(world: World, make_engine: MakeEngine) -> None:
     assert run("prune", dry_run=True)["expired"] == []
     assert run("kill_switch")["stopped"] is False
     assert run("delete_task", task_id=task_id)["state"] == "deleted"
-    assert run.ran == set(PYTHON)
+    assert run.ran >= WANTED | {"confirm_dispatch", "kill_switch"}
 
 
 def test_a_rule_cannot_pose_as_a_person(world: World, make_engine: MakeEngine) -> None:
