@@ -21,30 +21,28 @@ METADATA = {
 }
 PYTHON = sorted(name for name, data in METADATA.items() if data["runner_type"] == "python-script")
 WORKFLOWS = sorted(set(METADATA) - set(PYTHON))
-WANTED = set(
-    [
-        "fetch_detection",
-        "submit_detection",
-        "generate_ioc",
-        "create_task",
-        "start_task",
-        "await_results",
-        "collect_results",
-        "respond",
-        "restore_object",
-        "delete_task",
-        "list_tasks",
-        "get_task",
-        "get_results",
-        "list_events",
-        "export_iocs",
-        "prune",
-        "render_report",
-        "list_devices",
-        "list_quarantine",
-        "check_setup",
-    ]
-)
+WANTED = {
+    "fetch_detection",
+    "submit_detection",
+    "generate_ioc",
+    "create_task",
+    "start_task",
+    "await_results",
+    "collect_results",
+    "respond",
+    "restore_object",
+    "delete_task",
+    "list_tasks",
+    "get_task",
+    "get_results",
+    "list_events",
+    "export_iocs",
+    "prune",
+    "render_report",
+    "list_devices",
+    "list_quarantine",
+    "check_setup",
+}
 
 
 def declared(name: str) -> set[str]:

@@ -165,7 +165,7 @@ class World:
 
     def jobs_on(self, device: str) -> list[str]:
         folder = self.folder / "spool" / device / "jobs"
-        return sorted(path.name for path in folder.glob("*") if path.is_dir())
+        return sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
 
     def scanner_pids(self) -> list[int]:
         """Runners on this world's spools, found by their command line."""
