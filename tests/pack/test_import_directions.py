@@ -18,9 +18,10 @@ OPTIONAL_ON_DEVICES = {"psutil"}
 #: What a room may import of the others; those not named here are leaves for everybody (errors, clock, text).
 ALLOWED = {
     "scanner": set(),
-    "detection": set(),
+    "ksc_client": set(),
+    "detection": {"ksc_client"},
     "openioc": {"scanner", "detection"},
-    "devices": {"scanner", "scanner_build"},
+    "devices": {"scanner", "scanner_build", "ksc_client"},
     "store": {"retention"},
     "reports": set(),
     "service": {
@@ -29,6 +30,7 @@ ALLOWED = {
         "scanner",
         "scanner_build",
         "devices",
+        "ksc_client",
         "store",
         "reports",
         "retention",
