@@ -140,6 +140,25 @@ def test_results_that_came_late_are_taken_and_announced(town: World) -> None:
         assert len(matches(context, task_id)) == 2
 
 
+def test_results_on_their_way_when_the_task_ends_count_no_more(town: World) -> None:
+    town.manager.files["ws01"]["/a.exe"] = sample()
+    poll = town.manager.poll
+    with town.context() as context:
+        task_id = town.task_for(context, sample())["task_id"]
+
+        def end_meanwhile(job_id: str, cursor: Any) -> Any:
+            answer = poll(job_id, cursor)
+            town.manager.poll = poll
+            with town.context() as second:
+                tasks.delete_task(second, task_id, account="alice")
+            return answer
+
+        tasks.start_task(context, task_id, account="stanley")
+        town.manager.poll = end_meanwhile
+        assert collection.collect_results(context)["matches"] == 0
+        assert matches(context, task_id) == []
+
+
 def test_a_task_without_devices_settles(town: World) -> None:
     town.manager.members = {"workstations": []}
     with town.context() as context:

@@ -30,8 +30,9 @@ def hear_out(context: Context, task_id: str | None = None, seconds: float = 3.0)
     """
     deadline = time.monotonic() + seconds
     with context.store.reading() as tx:
-        tasks = {job["task_id"] for job in tx.jobs.open("respond", task_id) if job["task_id"]}
-        jobs = tx.jobs.open("respond", task_id)
+        noted = tx.jobs.open("respond", task_id)
+    jobs = [job for job in noted if (job["cursor"] or {}).get("published")]  # of the others no device knows
+    tasks = {job["task_id"] for job in jobs}
     for job in jobs:
         with contextlib.suppress(IocScanError):  # who cannot be asked now is withdrawn from later
             context.manager(job["manager"]).control(job["job_id"], ControlOp.CANCEL)
