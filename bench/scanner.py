@@ -269,9 +269,10 @@ def compare(row: Row, pairs: int) -> list[str]:
 #: Of a run on two shared processors; said here because a table of figures does not say why.
 NOTES = """
 ## Where an aim is missed, and why
-- *one size* (1.5 would do for a walk of our own; with find's the aim is 1.2), *100 names*: a run of find takes 0.10 to 0.16 s of processor time here, and the start of Python with the
-  scanner's modules alone 0.045 s. For sizes the walk is find's own (`findfilter.py`, the same result as ours, held by
-  test); for names our walk takes 0.11 s, of which 0.09 s are `scandir` and `casefold` without anything around them.
+- *one size* (1.5 would do for a walk of our own; with find's the aim is 1.2), *100 names*: a run of find takes
+  0.10 to 0.16 s of processor time here, and the start of Python with the scanner's modules alone 0.045 s. For sizes
+  the walk is find's own (`findfilter.py`, the same result as ours, held by test); for names our walk takes 0.11 s, of
+  which 0.09 s are `scandir` and `casefold` without anything around them.
 - *find with 100 -size*: this find tests 100 sizes in 0.08 s more than one; a walk that stats every file from Python
   costs 0.21 s before it asks anything, so the scan lets find do it, and adds its start and its hashing.
 - *sha256 of everything, yara-x*: about 60 % of our time is SHA-256 in OpenSSL (1.45 GB/s here).
