@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "show the logic of an IOC file as a person reads it",
     "scan": "scan folders of this machine with IOC files",
     "scan-critical-areas": "look at processes, kernel, boot sectors and autostart objects of this machine",
+    "check-config": "is this configuration usable? for when no action starts",
     "build-scanner": "write the scanner for devices as one file",
 }
 

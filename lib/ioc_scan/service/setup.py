@@ -14,6 +14,7 @@ from ioc_scan.reports.tables import Column
 from ioc_scan.service.context import Context
 from ioc_scan.service.intake import check_guard
 from ioc_scan.service.policies import Target
+from ioc_scan.service.setup_parts import MORE_PARTS, Check, bad, good
 from ioc_scan.service.targeting import resolve
 from ioc_scan.service.views import TABLE_WIDTH
 
@@ -21,14 +22,10 @@ from ioc_scan.service.views import TABLE_WIDTH
 LOW_SPACE_BYTES = 1024**3
 _OLDEST_PYTHON = (3, 10)
 
-Check = dict[str, Any]
-
 
 def check_setup(context: Context) -> dict[str, Any]:
     """Every check is made whatever the others find. ``ok`` is False if a needed thing does not work."""
-    checks = [
-        check for part in (_python, _store, _guard, _sources, _managers, _policies) for check in part(context)
-    ]
+    checks = [check for part in _PARTS for check in part(context)]
     columns: list[Column | str] = [
         Column("name", "check", fixed=True),
         Column("state", "", fixed=True),
@@ -46,29 +43,21 @@ def check_setup(context: Context) -> dict[str, Any]:
     }
 
 
-def _good(name: str, message: str) -> Check:
-    return {"name": name, "ok": True, "code": "ok", "message": message, "hint": ""}
-
-
-def _bad(name: str, code: str, message: str, hint: str) -> Check:
-    return {"name": name, "ok": False, "code": code, "message": message, "hint": hint}
-
-
 def _try(name: str, attempt: Callable[[], str]) -> Check:
     try:
-        return _good(name, attempt())
+        return good(name, attempt())
     except IocScanError as error:
-        return _bad(name, error.code, error.message, error.hint)
+        return bad(name, error.code, error.message, error.hint)
 
 
 def _python(context: Context) -> Iterator[Check]:
     version = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info < _OLDEST_PYTHON:
-        yield _bad(
+        yield bad(
             "python", "python_too_old", f"Python {version}", "Use 3.10 or newer for the pack's virtualenv."
         )
     else:
-        yield _good("python", f"Python {version}")
+        yield good("python", f"Python {version}")
 
 
 def _store(context: Context) -> Iterator[Check]:
@@ -82,7 +71,7 @@ def _store(context: Context) -> Iterator[Check]:
     try:
         free = shutil.disk_usage(context.folder).free
     except OSError as error:
-        yield _bad(
+        yield bad(
             "store folder",
             "store_folder_missing",
             f"{context.folder}: {error.strerror}",
@@ -90,13 +79,13 @@ def _store(context: Context) -> Iterator[Check]:
         )
         return
     if free < LOW_SPACE_BYTES:
-        yield _bad("store folder", "warning_low_space", f"{free // 2**20} MiB free", "Free some space.")
+        yield bad("store folder", "warning_low_space", f"{free // 2**20} MiB free", "Free some space.")
     else:
-        yield _good("store folder", f"{free // 2**20} MiB free at {context.folder}")
+        yield good("store folder", f"{free // 2**20} MiB free at {context.folder}")
     with contextlib.suppress(StoreError):  # said above
         if context.stopped:
             hint = "st2 run ioc_scan.kill_switch switch=go"
-            yield _bad("kill switch", "warning_stopped", "the kill switch is on: no response runs", hint)
+            yield bad("kill switch", "warning_stopped", "the kill switch is on: no response runs", hint)
 
 
 def _guard(context: Context) -> Iterator[Check]:
@@ -109,52 +98,52 @@ def _guard(context: Context) -> Iterator[Check]:
 
 def _sources(context: Context) -> Iterator[Check]:
     if not context.config["sources"]:
-        yield _bad("sources", "warning_no_sources", "no source is configured", "Name one under `sources`.")
+        yield bad("sources", "warning_no_sources", "no source is configured", "Name one under `sources`.")
     for entry in context.config["sources"]:
         name = f"source {entry['name']}"
         if entry["type"] == "webhook":
-            yield _good(name, f"webhook, trust {entry['trust']}")
+            yield good(name, f"webhook, trust {entry['trust']}")
             continue
         try:
             health = context.source(entry["name"]).health()
         except IocScanError as error:
-            yield _bad(name, error.code, error.message, error.hint)
+            yield bad(name, error.code, error.message, error.hint)
             continue
         problems = "; ".join(health.problems)
         if health.ok:
-            yield _good(name, problems or f"{entry['type']}, trust {entry['trust']}")
+            yield good(name, problems or f"{entry['type']}, trust {entry['trust']}")
         else:
-            yield _bad(name, "source_unhealthy", problems, "See the source's part of the documentation.")
+            yield bad(name, "source_unhealthy", problems, "See the source's part of the documentation.")
 
 
 def _managers(context: Context) -> Iterator[Check]:
     if not context.config["device_managers"]:
         hint = "Name one under `device_managers`."
-        yield _bad("device managers", "warning_no_managers", "no device manager is configured", hint)
+        yield bad("device managers", "warning_no_managers", "no device manager is configured", hint)
     try:
         managers = context.managers
     except IocScanError as error:
-        yield _bad("device managers", error.code, error.message, error.hint)
+        yield bad("device managers", error.code, error.message, error.hint)
         return
     for name, manager in managers.items():
         try:
             health = manager.health()
             devices = sum(len(manager.devices(group.name)) for group in manager.groups())
         except IocScanError as error:
-            yield _bad(f"manager {name}", error.code, error.message, error.hint)
+            yield bad(f"manager {name}", error.code, error.message, error.hint)
             continue
         for problem in health.problems:
             code = problem.code if problem.fatal else f"warning_{problem.code}"
-            yield _bad(f"manager {name}", code, problem.message, problem.hint)
+            yield bad(f"manager {name}", code, problem.message, problem.hint)
         if health.ok:
-            yield _good(f"manager {name}", f"{len(manager.groups())} groups, {devices} devices")
+            yield good(f"manager {name}", f"{len(manager.groups())} groups, {devices} devices")
 
 
 def _policies(context: Context) -> Iterator[Check]:
     policies = context.config["threat_response_policies"]
     if not policies:
         message = "no threat response policy: detections are recorded and nothing runs"
-        yield _bad("policies", "warning_no_policies", message, "Name one under `threat_response_policies`.")
+        yield bad("policies", "warning_no_policies", message, "Name one under `threat_response_policies`.")
     for policy in policies:
 
         def attempt(policy: dict[str, Any] = policy) -> str:
@@ -163,3 +152,6 @@ def _policies(context: Context) -> Iterator[Check]:
             return f"{len(found)} groups, {sum(len(aim.devices) for aim in found)} devices"
 
         yield _try(f"policy {policy['name']}", attempt)
+
+
+_PARTS = (_python, _store, _guard, _sources, _managers, _policies, *MORE_PARTS)
