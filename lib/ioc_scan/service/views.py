@@ -167,7 +167,11 @@ def get_results(
         matches = tx.matches.list(
             task_id, run=run, device_id=device, tier=tier, limit=limit or 50, offset=offset or 0
         )
-        total = tx.matches.counts(task_id, run=run)["matches"]
+        if device is None:
+            counts = tx.matches.counts(task_id, run=run)
+            total = counts["matches"] if tier is None else counts["by_tier"].get(tier, 0)
+        else:
+            total = len(tx.matches.list(task_id, run=run, device_id=device, tier=tier, limit=100_000))
     kept = [
         "match_id",
         "device_id",
