@@ -74,6 +74,7 @@ def test_every_action_works_once(world: World, make_engine: MakeEngine) -> None:
     assert run("render_report", task_id=task_id)["bytes"] > 1000
     assert run("export_iocs", task_id=task_id)["files"]
     assert run("submit_detection", payload=json.dumps(detection(sample(2))), source="webhook")["starts_task"]
+    assert run("scan_critical_areas", task_id=task_id, devices=["ws01"])["devices"] == 1
     assert run("learn_known_good", folder=str(world.root("ws02")))["digests"] >= 0
     assert run("prune", dry_run=True)["expired"] == []
     assert run("kill_switch")["stopped"] is False

@@ -96,7 +96,7 @@ def _remove(context: Context, task_id: str) -> int:
 
 
 def _expire_quarantine(context: Context) -> int:
-    """Ask devices to delete objects past their term. One job per device manager; answered like any other job."""
+    """Ask devices to delete objects past their term. One job per device, which leaves it when it is answered."""
     now = context.clock()
     with context.store.transaction() as tx:
         pending = {
@@ -105,12 +105,12 @@ def _expire_quarantine(context: Context) -> int:
             for items in job["spec"]["items"].values()
             for item in items
         }
-        by_manager: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        by_device: dict[tuple[str, str], list[dict[str, Any]]] = {}
         due = [row for row in tx.quarantine.expired(now) if row["quarantine_id"] not in pending]
         for row in due:
-            items = by_manager.setdefault(row["manager"], {}).setdefault(row["device_id"], [])
+            items = by_device.setdefault((row["manager"], row["device_id"]), [])
             items.append({"quarantine_id": row["quarantine_id"]})
-        for manager, items_of in by_manager.items():
+        for (manager, device_id), items in by_device.items():
             tx.jobs.create(
                 {
                     "job_id": new_id("purge", now),
@@ -121,7 +121,7 @@ def _expire_quarantine(context: Context) -> int:
                     "created_at": now,
                     "not_before": now,
                     "not_after": now + PROFILES["endpoint_agent"].task_lifetime,
-                    "spec": {"device_ids": sorted(items_of), "settings": {}, "items": items_of},
+                    "spec": {"device_ids": [device_id], "settings": {}, "items": {device_id: items}},
                 }
             )
         head = seal(tx, "purge") if due else None

@@ -19,6 +19,8 @@ _EVENTS = {
     "changed": EventType.OBJECT_CHANGED,
     "failed": EventType.OBJECT_FAILED,
 }
+#: Findings of one critical area that go into the audit trail; the numbers count all of them.
+MAX_FINDINGS = 20
 #: The words of responses.counts and of the trigger response_done.
 OUTCOMES = tuple(_EVENTS)
 _OVER = frozenset({"done", "failed", "cancelled", "expired", "refused"})
@@ -129,6 +131,19 @@ def store_restored(context: Context, tx: Transaction, job: dict[str, Any], event
     _take_away(context, tx, job)
 
 
+def store_area(tx: Transaction, job: dict[str, Any], event: DeviceEvent) -> None:
+    """What a device says of one area: scanned, refused or unsupported, and what was found."""
+    data = event.data
+    facts = {name: data[name] for name in ("area", "state", "reason", "looked_at", "counts")}
+    tx.events.add(
+        EventType.CRITICAL_AREA_REPORTED,
+        task_id=job["spec"].get("of_task"),
+        manager=job["manager"],
+        device_id=event.device_id,
+        data={**facts, "findings": data["findings"][:MAX_FINDINGS]},
+    )
+
+
 def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], event: DeviceEvent) -> None:
     """A respond job that a device ended: objects it said nothing of were not acted on, and say why."""
     if event.kind is EventKind.HELD:
@@ -167,7 +182,7 @@ def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], even
                 message=told["message"],
             )
             _record(tx, job, event.device_id, match, "failed", told)
-    elif job["kind"] in ("restore", "purge"):
+    elif job["kind"] in ("restore", "purge", "critical_areas"):
         _take_away(context, tx, job)
 
 
@@ -195,7 +210,7 @@ def _set_free(context: Context, tx: Transaction, job: dict[str, Any], matches: l
 
 
 def _take_away(context: Context, tx: Transaction, job: dict[str, Any]) -> None:
-    """A restore or purge job belongs to no task whose end would remove it from its devices."""
+    """Such a job belongs to no task whose end would remove it; it is for one device, which has answered."""
     tx.withdrawals.request(job["job_id"], job["spec"]["device_ids"], context.clock())
 
 

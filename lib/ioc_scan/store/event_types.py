@@ -122,6 +122,10 @@ class EventType(str, Enum):
         "critical_areas_scan_requested",
         "A scan of critical areas was asked for.",
     )
+    CRITICAL_AREA_REPORTED = (
+        "critical_area_reported",
+        "A device scanned a critical area, or said why not; the data holds what it found.",
+    )
     RESTORE_REQUESTED = ("restore_requested", "A person asked for a quarantined object back.")
     OBJECT_RESTORED = ("object_restored", "A device put a quarantined object back.")
     RESTORE_FAILED = ("restore_failed", "A quarantined object could not be put back.")
@@ -134,7 +138,10 @@ class EventType(str, Enum):
     KILL_SWITCH_ON = ("kill_switch_on", "All responses were stopped.")
     KILL_SWITCH_OFF = ("kill_switch_off", "Responses were allowed again.")
     LIMIT_REACHED = ("limit_reached", "A blast limit was reached: what goes past it is asked for.")
-    CANARY_WAITING = ("canary_waiting", "The response waits for the canary devices or a share of answers.")
+    CANARY_WAITING = (
+        "canary_waiting",
+        "A run went to its canary devices first; the rest, and responses, wait for them.",
+    )
     CANARY_PASSED = ("canary_passed", "The canary devices answered as hoped; the rest follows.")
     CANARY_STOPPED = (
         "canary_stopped",
