@@ -62,7 +62,8 @@ def _safe(value: Any) -> Any:
         lines = value.split("\n")
         return "\n".join(printable(line, MAX_ANSWER_TEXT) for line in lines)
     if isinstance(value, dict):
-        return {key: _safe(child) for key, child in value.items()}
+        # Names of database columns are a kind of str that StackStorm's JSON refuses: the answer would be one text.
+        return {str(key): _safe(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
         return [_safe(child) for child in value]
     return value
