@@ -3,7 +3,7 @@ from st2common.runners.base_action import Action
 
 
 class StartTaskAction(Action):
-    def run(self, task_id, new_run, account, chat_user):
+    def run(self, task_id, new_run, account, chat_user, widen=False):
         return answer(
             self.config,
             tasks.start_task,
@@ -11,4 +11,5 @@ class StartTaskAction(Action):
             new_run=new_run,
             account=account,
             chat_user=chat_user,
+            widen=widen,
         )

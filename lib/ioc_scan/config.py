@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,23 @@ def _policy_contradictions(policy: dict[str, Any], source_names: set[str]) -> It
     for root in policy["roots"]:
         if not root.startswith("/"):
             yield "config_policy_roots", f"policy {name}: {printable(root, 100)!r} is not an absolute folder"
+    yield from _start_contradictions(policy)
     groups = [entry["group"] for entry in policy["run_ioc_scan_on"]]
     if len(groups) != len(set(groups)):
         yield "config_policy_groups", f"policy {name}: a group is named twice"
+
+
+def _start_contradictions(policy: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    name, window, place = policy["name"], policy.get("start_window"), policy.get("start_time_zone")
+    if (policy["start"] == "window") != (window is not None):
+        yield "config_policy_start", f"policy {name}: `start: window` and `start_window` go together"
+    elif window is not None and window[:5] == window[6:]:
+        yield "config_policy_start", f"policy {name}: the window {window} is empty"
+    if place is not None:
+        try:
+            zoneinfo.ZoneInfo(place)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            yield (
+                "config_time_zone",
+                f"policy {name}: there is no time zone {printable(place, 64)!r} on this machine",
+            )

@@ -28,16 +28,17 @@ from .world import Clock
 class MemoryFleet:
     """Groups of devices with files: {device: {path: content}}. ``slow`` devices take jobs and do not answer."""
 
-    name = "local"
     caps = frozenset({Capability.RESPOND, Capability.PURGE})
 
-    def __init__(self, groups: dict[str, Sequence[str]], clock: Clock) -> None:
+    def __init__(self, groups: dict[str, Sequence[str]], clock: Clock, name: str = "local") -> None:
+        self.name = name
         self.clock = clock
         self.members = groups
         self.files: dict[str, dict[str, bytes]] = {name: {} for names in groups.values() for name in names}
         self.tags: dict[str, tuple[str, ...]] = {}
         self.online: dict[str, Online] = {}
         self.slow: set[str] = set()
+        self.failing: set[str] = set()
         self.broken = False
         self.jobs: dict[str, Job] = {}
         self.withdrawn: set[str] = set()
@@ -70,7 +71,7 @@ class MemoryFleet:
             raise NotFoundError("job_unknown", job_id)
         job = self.jobs[job_id]
         said = self.said.setdefault(job_id, {})
-        if job_id in self.withdrawn or self.clock() > job.not_after:
+        if job_id in self.withdrawn or not job.not_before <= self.clock() <= job.not_after:
             return
         for device in job.device_ids:
             if self.online.get(device, Online.YES) is not Online.YES:
@@ -98,7 +99,8 @@ class MemoryFleet:
             if outcome == "quarantined":
                 del self.files[device][path]
             found.append(_response(device, item, outcome, job))
-        state = _state(device, "done", job, matches=sum(e.kind is EventKind.MATCH for e in found))
+        over = "failed" if device in self.failing else "done"
+        state = _state(device, over, job, matches=sum(e.kind is EventKind.MATCH for e in found))
         return [*found, state]
 
     def poll(self, job_id: str, cursor: Any) -> tuple[list[DeviceEvent], dict[str, Any]]:
@@ -143,7 +145,7 @@ def _state(device: str, state: str, job: Job, matches: int = 0) -> DeviceEvent:
         "run": job.run,
         "state": state,
         "finished_at": None,
-        "files_seen": 1 if state == "done" else 0,
+        "files_seen": int(state in ("done", "failed")),
         "bytes_hashed": 0,
         "matches": matches,
         "progress": None,

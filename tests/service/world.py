@@ -94,6 +94,7 @@ class World:
         self.folder = folder
         self.clock = Clock()
         self.manager = manager
+        self.more_managers: dict[str, Any] = {}
         for name in ("store", "reports"):
             (folder / name).mkdir(mode=0o700)
         for device in DEVICES:
@@ -133,7 +134,7 @@ class World:
     def context(self) -> Iterator[Context]:
         with open_context(self.config, self.clock) as context:
             if self.manager is not None:
-                context.managers = {"local": self.manager}
+                context.managers = {self.manager.name: self.manager} | self.more_managers
             yield context
 
     def ahead(self, **parts: float) -> None:

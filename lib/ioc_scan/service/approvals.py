@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def open_approval(context: Context, tx: Transaction, task: Row, rows: Sequence[Row], reason: str) -> None:
-    """Ask about matches nobody was asked about yet, and announce the question."""
+    """Ask about matches nobody was asked about yet, and announce the question. No rows: about the run itself."""
     now = context.clock()
     approval_id = new_id("appr", now)
     expires_at = now + timedelta(hours=context.config["response"]["approval_ttl_hours"])
@@ -29,7 +29,7 @@ def open_approval(context: Context, tx: Transaction, task: Row, rows: Sequence[R
         match_ids=ids,
         requested_at=now,
         expires_at=expires_at,
-        ioc_digest=rows[0]["ioc_digest"],
+        ioc_digest=rows[0]["ioc_digest"] if rows else None,
         reason=reason,
     )
     tx.matches.move(ids, ("none",), "awaiting_approval")

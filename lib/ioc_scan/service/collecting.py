@@ -17,7 +17,8 @@ from ioc_scan.errors import IocScanError
 from ioc_scan.service import outcomes
 from ioc_scan.service.announcing import announce
 from ioc_scan.service.context import Context
-from ioc_scan.service.publishing import note_managers
+from ioc_scan.service.publishing import note_managers, push_jobs
+from ioc_scan.service.widening import judge
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES
 from ioc_scan.store.transaction import Transaction
@@ -42,8 +43,9 @@ def collect(context: Context, task_id: str | None = None, budget_seconds: float 
     """Poll open jobs until nothing is new or the time is used up. Returns how much was new."""
     with context.store.reading() as tx:
         jobs = tx.jobs.open(task_id=task_id)
-        if task_id is not None:  # restores belong to no task, and are answered with it
-            jobs += [job for job in tx.jobs.open("restore") if job["spec"].get("of_task") == task_id]
+        if task_id is not None:  # these belong to no task, and are answered with it
+            for kind in ("restore", "critical_areas"):
+                jobs += [job for job in tx.jobs.open(kind) if job["spec"].get("of_task") == task_id]
     failing: dict[str, IocScanError] = {}
     asked: set[str] = set()
     found = {"matches": 0, "devices": 0}
@@ -60,7 +62,9 @@ def collect(context: Context, task_id: str | None = None, budget_seconds: float 
             failing[job["manager"]] = error
     note_managers(context, asked, failing)
     # A task that is asked for may have no job at all: no device in its groups.
-    _settle(context, {job["task_id"] for job in jobs if job["task_id"]} | ({task_id} if task_id else set()))
+    touched = {job["task_id"] for job in jobs if job["task_id"]} | ({task_id} if task_id else set())
+    for widened in _settle(context, touched):
+        push_jobs(context, widened)  # a crash before this: the next round pushes
     return found
 
 
@@ -99,6 +103,8 @@ def _store(
                 outcomes.store_response(context, tx, job, event)
             elif event.kind is EventKind.RESTORED:
                 outcomes.store_restored(context, tx, job, event)
+            elif event.kind is EventKind.AREA:
+                outcomes.store_area(tx, job, event)
         for event in states:
             outcomes.store_job_state(context, tx, job, event)
 
@@ -255,15 +261,21 @@ def _store_rejected(tx: Transaction, job: dict[str, Any], events: Iterable[Devic
         tx.events.add_many(rows)
 
 
-def _settle(context: Context, task_ids: Iterable[str]) -> None:
-    """Close what is over: runs whose devices have all ended, responses whose matches all have an outcome."""
+def _settle(context: Context, task_ids: Iterable[str]) -> list[str]:
+    """Close what is over: runs whose devices have all ended, responses whose matches all have an outcome.
+
+    Returns the tasks whose canary devices made room for the rest.
+    """
     now = context.clock()
+    wider: list[str] = []
     for task_id in sorted(task_ids):
         with context.store.transaction() as tx:
             task = tx.tasks.get(task_id)
             if task is None or task["state"] not in LIVE_STATES:
                 continue
             outcomes.finish_responses(context, tx, task)
+            if task["state"] == "running" and judge(context, tx, task):
+                wider.append(task_id)
             coverage = tx.task_devices.coverage(task_id)
             unfinished = {"pending", "delivered", "waiting_idle", "running", "paused"} & set(
                 coverage["by_state"]
@@ -288,6 +300,7 @@ def _settle(context: Context, task_ids: Iterable[str]) -> None:
                 devices=coverage["targeted"],
                 answered=coverage["answered"],
             )
+    return wider
 
 
 def release_stale_claims(context: Context) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from ioc_scan.config import pack_folder
@@ -22,6 +23,7 @@ from ioc_scan.service.reconciling import reconcile
 from ioc_scan.service.targeting import reachability
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES
+from ioc_scan.store.transaction import Transaction
 from ioc_scan.text import printable
 
 #: A look stays below 5 seconds, so that no action holds a slot for devices (StackStorm has 60 for all packs).
@@ -52,7 +54,7 @@ def _look(context: Context, task_id: str) -> dict[str, Any]:
                 "task_not_found", f"there is no task {printable(task_id, 80)}", "It may be pruned."
             )
         coverage = tx.task_devices.coverage(task_id)
-        busy = tx.task_devices.list(task_id, states=("pending", "delivered", "running"), limit=100_000)
+        busy = _asked_devices(tx, task_id, context.clock())
         due = tx.matches.list(task_id, tier="actionable", response_state="none", limit=100_000)
         running = tx.responses.list(task_id, "running")
     ended = task["state"] not in LIVE_STATES or task["state"] == "completed"
@@ -67,6 +69,16 @@ def _look(context: Context, task_id: str) -> dict[str, Any]:
         "actionable_matches": 0 if task["ended_at"] else len(due),
         "responses_running": len(running),
     }
+
+
+def _asked_devices(tx: Transaction, task_id: str, now: datetime) -> list[dict[str, Any]]:
+    """Devices that owe an answer: their job's time has come. Those behind canary devices have no job yet."""
+    found: list[dict[str, Any]] = []
+    for job in tx.jobs.open("scan", task_id):
+        if job["not_before"] <= now:
+            rows = tx.task_devices.pick(task_id, job["manager"], job["spec"]["device_ids"]).values()
+            found += [row for row in rows if row["state"] in ("pending", "delivered", "running")]
+    return found
 
 
 def _awaited(context: Context, busy: Sequence[dict[str, Any]]) -> bool:

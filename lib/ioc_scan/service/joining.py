@@ -12,6 +12,7 @@ from typing import Any
 from ioc_scan.openioc.plan import compile_plan
 from ioc_scan.service.context import Context
 from ioc_scan.service.policies import MODES, lower_mode, task_settings
+from ioc_scan.service.publishing import CANARY
 from ioc_scan.service.targeting import Aim
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.transaction import Transaction
@@ -66,6 +67,8 @@ def _take_over(
     for tag, mode in new["tag_ceilings"].items():
         ceilings[tag] = lower_mode(mode, ceilings.get(tag, mode))
     new["tag_ceilings"] = ceilings
+    if CANARY in old:  # how its run stands does not change by it
+        new[CANARY] = old[CANARY]
     tx.tasks.set_iocs(task["task_id"], sorted(iocs.items()))
     plan = compile_plan([(content(tx, digest), tier) for tier, digest in sorted(iocs.items())])
     plan_digest = tx.plans.put(plan, now=context.clock())

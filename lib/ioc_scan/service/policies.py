@@ -65,4 +65,7 @@ def task_settings(policy: dict[str, Any]) -> dict[str, Any]:
     settings["tag_ceilings"] = policy["tag_ceilings"]
     settings["on_detection"] = policy["on_detection"]
     settings["start"] = policy["start"]
+    settings["canary_devices"] = policy["canary_devices"]
+    timing = ("start_window", "start_time_zone", "start_period_hours")
+    settings |= {name: policy[name] for name in timing if name in policy}
     return settings

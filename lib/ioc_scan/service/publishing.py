@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ioc_scan.clock import to_iso
@@ -14,9 +14,13 @@ from ioc_scan.retention import PROFILES, TaskFacts, ends_at
 from ioc_scan.service.context import Context
 from ioc_scan.service.people import Actor
 from ioc_scan.service.policies import MODES
+from ioc_scan.service.rollout import choose_canaries, first_start, start_times
 from ioc_scan.service.targeting import Aim
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.transaction import Transaction
+
+#: Where a task's settings say how it stands with its canary devices (widening.py).
+CANARY = "canary"
 
 
 def begin_run(
@@ -31,25 +35,17 @@ def begin_run(
     if task["first_start_at"] is None:
         started["first_start_at"] = now
     tx.tasks.update(task_id, **started)
+    devices = _by_manager(tx, task_id, run, aims, now)
+    first = _canaries(task, run, aims)
+    if first is None:
+        create_scan_jobs(context, tx, task | started, run, devices)
+    else:
+        since = to_iso(first_start(task["settings"], now))
+        tx.tasks.update(task_id, settings=task["settings"] | {CANARY: first | {"since": since}})
+        create_scan_jobs(context, tx, task | started, run, first["devices"], canary=True)
+        data = {"run": run, "devices": sum(len(ids) for ids in first["devices"].values())}
+        tx.events.add(EventType.CANARY_WAITING, detection_id=task["detection_id"], task_id=task_id, data=data)
     not_after = end_of_life(task | started)
-    for index, (manager, device_ids) in enumerate(_by_manager(tx, task_id, run, aims, now).items()):
-        tx.jobs.create(
-            {
-                "job_id": f"{task_id}.r{run}.{index}",
-                "task_id": task_id,
-                "run": run,
-                "kind": "scan",
-                "manager": manager,
-                "created_at": now,
-                "not_before": now,
-                "not_after": not_after,
-                "spec": {
-                    "device_ids": device_ids,
-                    "plan_digest": task["plan_digest"],
-                    "settings": scan_settings(task["settings"]),
-                },
-            }
-        )
     tx.events.add(
         EventType.TASK_STARTED,
         detection_id=task["detection_id"],
@@ -59,17 +55,68 @@ def begin_run(
     )
 
 
+def _canaries(task: dict[str, Any], run: int, aims: Sequence[Aim]) -> dict[str, Any] | None:
+    """Where a run begins with canary devices: until one with this very plan has passed, each does."""
+    number = int(task["settings"].get("canary_devices") or 0)
+    known = task["settings"].get(CANARY) or {}
+    passed = known.get("state") == "passed" and known.get("plan_digest") == task["plan_digest"]
+    if not number or passed:
+        return None
+    devices = choose_canaries(aims, number)
+    if not devices:
+        return None
+    return {"state": "waiting", "run": run, "plan_digest": task["plan_digest"], "devices": devices}
+
+
+def create_scan_jobs(
+    context: Context,
+    tx: Transaction,
+    task: dict[str, Any],
+    run: int,
+    devices: Mapping[str, Sequence[str]],
+    canary: bool = False,
+) -> None:
+    """Note the scan jobs of a run: one per manager and moment of start. Canary devices start without a spread."""
+    now = context.clock()
+    task_id, settings = task["task_id"], task["settings"]
+    not_after = end_of_life(task)
+    times = {
+        manager: [(first_start(settings, now), list(ids))]
+        if canary
+        else start_times(settings, task_id, run, ids, now)
+        for manager, ids in devices.items()
+    }
+    jobs = [(manager, begin, ids) for manager, starts in times.items() for begin, ids in starts]
+    for index, (manager, begin, device_ids) in enumerate(jobs):
+        tx.jobs.create(
+            {
+                "job_id": f"{task_id}.r{run}.{'c' if canary else ''}{index}",
+                "task_id": task_id,
+                "run": run,
+                "kind": "scan",
+                "manager": manager,
+                "created_at": now,
+                "not_before": min(begin, not_after - timedelta(seconds=1)),
+                "not_after": not_after,
+                "spec": {
+                    "device_ids": device_ids,
+                    "plan_digest": task["plan_digest"],
+                    "settings": scan_settings(settings),
+                },
+            }
+        )
+
+
 def _by_manager(
     tx: Transaction, task_id: str, run: int, aims: Sequence[Aim], now: datetime
 ) -> dict[str, list[str]]:
     """Aim the run at its devices; one in two groups is scanned once and has the lower response mode."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for aim in sorted(aims, key=lambda aim: MODES.index(aim.response_mode)):
         pairs = [(device.id, device.tags) for device in aim.devices]
         tx.task_devices.target(task_id, run, aim.manager, aim.group, pairs, now=now)
-        known = found.setdefault(aim.manager, [])
-        known += [device.id for device in aim.devices if device.id not in set(known)]
-    return {manager: ids for manager, ids in found.items() if ids}
+        found.setdefault(aim.manager, {}).update((device.id, None) for device in aim.devices)
+    return {manager: list(ids) for manager, ids in found.items() if ids}
 
 
 def end_of_life(task: dict[str, Any]) -> datetime:

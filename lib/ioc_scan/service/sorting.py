@@ -10,6 +10,7 @@ from ioc_scan.devices.base import Online
 from ioc_scan.service.context import Context
 from ioc_scan.service.limits import device_room, room_left
 from ioc_scan.service.targeting import mode_of
+from ioc_scan.service.widening import standing
 from ioc_scan.store.transaction import Transaction
 
 _RULE_STATES = ("none",)
@@ -145,6 +146,14 @@ def _by_mode(
         {"report": plan.report, "ask": ask, "auto": auto}[mode].append(row)
     _ask(plan, "mode_ask", ask)
     if not auto:
+        return
+    stand = standing(task)
+    if stand == "waiting":
+        plan.hold("canary_waiting", auto)
+        return
+    if stand == "stopped":
+        _ask(plan, "canary_stopped", auto)
+        plan.hold("canary_stopped", auto)
         return
     percent = context.config["response"]["min_answered_percent"]
     coverage = tx.task_devices.coverage(task["task_id"])

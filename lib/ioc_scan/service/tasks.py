@@ -10,7 +10,7 @@ from ioc_scan.detection.guard import Triage
 from ioc_scan.errors import NotFoundError, RefusedError
 from ioc_scan.openioc.generate import generate_iocs
 from ioc_scan.openioc.plan import compile_plan
-from ioc_scan.service import ending, publishing, rights
+from ioc_scan.service import ending, publishing, rights, widening
 from ioc_scan.service.context import Context
 from ioc_scan.service.guarding import judge
 from ioc_scan.service.intake import stored_detection
@@ -254,13 +254,15 @@ def start_task(
     new_run: bool | None = None,
     account: str | None = None,
     chat_user: str | None = None,
+    widen: bool | None = None,
 ) -> dict[str, Any]:
     """Begin a run: aim at the devices, publish one job per manager, deliver. Safe to repeat.
 
     With ``new_run`` another run begins: after one that is over (for rules: and ``redetection_min_hours`` after
     its start), and after that time in place of one still under way, which ends. Otherwise the present run is
     delivered again, so that two detections at once, or a repeated call, start one run.
-    Raises NotFoundError ``task_not_found``, RefusedError ``task_ended``.
+    ``widen`` is a person's word that the present run goes on past its canary devices.
+    Raises NotFoundError ``task_not_found``, RefusedError ``task_ended``, ``nothing_to_widen``, ``person_needed``.
     """
     task = live_task(context, task_id)
     actor = Actor.of(context, account, chat_user)
@@ -268,6 +270,8 @@ def start_task(
     places = [(group["manager"], group["group"]) for group in groups]
     command = f"st2 run ioc_scan.start_task task_id={task_id}"
     rights.require(context, actor, "start", places, task_id=task_id, command=command)
+    if widen:
+        return _widen(context, task, actor, places)
     aims = resolve(
         context,
         [Target(f"{group['manager']}/{group['group']}", group["response_mode"]) for group in groups],
@@ -293,6 +297,30 @@ def start_task(
         "started": started,
         "devices": sum(len(aim.devices) for aim in aims),
         "message": f"Run {run} of task {task_id} {'started' if started else 'was under way already'}.",
+        "next_step": f"st2 run ioc_scan.get_coverage task_id={task_id}",
+    }
+
+
+def _widen(
+    context: Context, task: dict[str, Any], actor: Actor, places: list[tuple[str, str]]
+) -> dict[str, Any]:
+    task_id = task["task_id"]
+    command = f"st2 run ioc_scan.start_task task_id={task_id} widen=true"
+    actor.must_be_person("widen a run", command)
+    rights.require(context, actor, "respond", places, task_id=task_id, command=command)
+    with context.store.transaction() as tx:
+        current = tx.tasks.get(task_id)
+        if current is None or current["state"] not in LIVE_STATES:
+            raise ended(current or task)
+        widening.widen_by_hand(context, tx, current, actor)
+        targeted = tx.task_devices.coverage(task_id)["targeted"]
+    publishing.push_jobs(context, task_id)
+    return {
+        "task_id": task_id,
+        "run": current["run"],
+        "started": False,
+        "devices": targeted,
+        "message": f"Run {current['run']} of task {task_id} goes on to the rest of {targeted} devices.",
         "next_step": f"st2 run ioc_scan.get_coverage task_id={task_id}",
     }
 

@@ -192,12 +192,16 @@ class TaskDevices(Namespace):
             query = query.where(table.c.state.in_(sorted(states)))
         return self._all(query.limit(limit).offset(offset))
 
-    def device_ids(self, task_id: str, manager: str, states: Iterable[str] | None = None) -> Names:
-        """Ids of a manager's devices in the task, without a limit."""
+    def device_ids(
+        self, task_id: str, manager: str, states: Iterable[str] | None = None, run: int | None = None
+    ) -> Names:
+        """Ids of a manager's devices in the task (of one run), without a limit."""
         table = task_devices
         query = select(table.c.device_id).where(table.c.task_id == task_id, table.c.manager == manager)
         if states is not None:
             query = query.where(table.c.state.in_(sorted(states)))
+        if run is not None:
+            query = query.where(table.c.run == run)
         return list(self._connection.execute(query.order_by(table.c.device_id)).scalars())
 
     def coverage(
