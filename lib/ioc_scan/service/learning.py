@@ -8,6 +8,7 @@ from typing import Any
 
 from ioc_scan.detection.known_good import learn_into
 from ioc_scan.errors import InputError, NotFoundError
+from ioc_scan.service import rights
 from ioc_scan.service.context import Context
 from ioc_scan.service.guarding import KNOWN_GOOD_LIST
 from ioc_scan.service.people import Actor
@@ -28,10 +29,14 @@ def learn_known_good(
 ) -> dict[str, Any]:
     """Hash every file of a reference folder or device into the known-good list, with origin and expiry.
 
-    Raises RefusedError ``person_needed``, InputError ``learn_what``, NotFoundError ``device_unknown``.
+    Rules may learn from the folders that ``guard.golden_images`` names, and from nothing else.
+    Raises RefusedError ``person_needed``, ``right_missing``, InputError ``learn_what``, NotFoundError
+    ``device_unknown``.
     """
     actor = Actor.of(context, account, chat_user)
-    actor.must_be_person("learn known-good files", "st2 run ioc_scan.learn_known_good folder=/mnt/image")
+    if folder is None or folder not in context.config["guard"]["golden_images"]:
+        actor.must_be_person("learn known-good files", "st2 run ioc_scan.learn_known_good folder=/mnt/image")
+    rights.require(context, actor, "learn")
     if (folder is None) == (device_id is None):
         raise InputError(
             "learn_what", "name either a folder or a device", "folder=/mnt/image or device_id=ws00"

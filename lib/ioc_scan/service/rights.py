@@ -27,6 +27,7 @@ RIGHTS = {
     "respond": "approve, reject and reopen responses",
     "restore": "put quarantined objects back",
     "go": "let responses run again after the kill switch",
+    "learn": "say that files are known to be good",
     "raise": "raise a response mode or switch a destructive setting on",
 }
 _ANALYST = frozenset({"take_in", "create", "start", "follow", "steer", "export"})

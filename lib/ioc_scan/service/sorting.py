@@ -85,7 +85,8 @@ def sort_matches(
 
 def _due(tx: Transaction, task: Row, wanted: Wanted, plan: Sorted) -> list[Row]:
     """Matches somebody may act on, each file once however many runs have found it."""
-    states = _RULE_STATES if not wanted.person else NAMED_STATES if wanted.match_ids else _PERSON_STATES
+    asked_too = wanted.person or wanted.dry_run  # trying touches nothing, so it shows what an approval would
+    states = _RULE_STATES if not asked_too else NAMED_STATES if wanted.match_ids else _PERSON_STATES
     everything = tx.matches.list(task["task_id"], tier="actionable", limit=1_000_000)
     by_item: dict[tuple[str, str, str], list[Row]] = {}
     for row in everything:
@@ -123,7 +124,7 @@ def _taken(row: Row, twins: Sequence[Row], wanted: Wanted) -> bool:
         since = twin["responded_at"] or twin["claimed_at"]
         if twin["response_state"] in _IN_HAND and since is not None and since >= row["found_at"]:
             return True
-        if twin["response_state"] == "awaiting_approval" and not wanted.person:
+        if twin["response_state"] == "awaiting_approval" and not (wanted.person or wanted.dry_run):
             return True
     return False
 
