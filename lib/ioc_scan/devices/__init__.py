@@ -14,7 +14,7 @@ from ..text import printable
 from .base import DeviceManager
 
 #: The values of ``type`` in config.
-MANAGER_TYPES = ("local", "ssh")
+MANAGER_TYPES = ("local", "ssh", "salt", "ksc")
 
 
 def build_manager(entry: Mapping[str, Any], *, clock: Clock = system_clock) -> DeviceManager:
@@ -28,6 +28,14 @@ def build_manager(entry: Mapping[str, Any], *, clock: Clock = system_clock) -> D
         from .ssh import SshManager
 
         return SshManager.from_config(entry, clock=clock)
+    if kind == "salt":
+        from .salt import SaltManager
+
+        return SaltManager.from_config(entry, clock=clock)
+    if kind == "ksc":
+        from .ksc import KscManager
+
+        return KscManager.from_config(entry, clock=clock)
     raise ConfigError(
         "manager_type_unknown",
         f"device manager {printable(entry.get('name'))} has the unknown type {printable(kind)}",

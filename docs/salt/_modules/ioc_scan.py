@@ -1,0 +1,193 @@
+"""Execution module of ioc_scan: moves job folders between pillar and the device's spool, and starts the scanner.
+
+It decides nothing. A push says only "look": what to do is fetched from this minion's own pillar each time,
+so a push that comes late, twice or from nowhere does what stands now, or nothing.
+
+Minion configuration, all of it optional::
+
+    ioc_scan:
+      spool: /var/lib/ioc_scan/spool
+      root: /srv/ws01          # the device is this folder tree, not the machine
+"""
+
+import base64
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+import zlib
+
+import salt.pillar
+
+PROTOCOL = 1
+SCANNER = "salt://ioc_scan/scanner.pyz"
+#: The master drops returns over its max_event_size (1 MiB); an answer is cut so that it stays below.
+_ANSWER_BYTES = 700 * 1024
+_LEAST_CHUNK = 300 * 1024
+_VISIT_SECONDS = 300
+
+
+def hello():
+    """That this module is here, and with which Python."""
+    return {"ioc_scan": PROTOCOL, "python": ".".join(map(str, sys.version_info[:3]))}
+
+
+def sync():
+    """Do what stands for this minion: called when it starts, and now and then. True if all went well."""
+    return "error" not in _visit({}, None, True)
+
+
+def visit(scanner, read=None, pull=True):
+    """What the pack asks: ``sync`` if ``pull``, then read results, from the offsets given for this minion.
+
+    ``scanner`` is the digest of the scanner the pack speaks to.
+    """
+    mine = (read or {}).get(__opts__["id"]) or {}  # noqa: F821
+    answer = _visit(mine, scanner, pull)
+    packed = zlib.compress(json.dumps(answer).encode("ascii"))
+    while len(packed) > _ANSWER_BYTES and _cut(answer):
+        packed = zlib.compress(json.dumps(answer).encode("ascii"))
+    return {"ioc_scan": PROTOCOL, "answer": base64.b64encode(packed).decode("ascii")}
+
+
+# ------------------------------------------------------------------------------------------------ inside
+
+
+class _Refused(Exception):
+    def __init__(self, code, message, hint=""):
+        super().__init__(message)
+        self.error = {"code": code, "message": message, "hint": hint}
+
+
+def _visit(read, digest, pull):
+    try:
+        return _do(read, digest, pull)
+    except _Refused as refused:
+        return {"protocol": PROTOCOL, "error": refused.error}
+    except OSError as error:
+        why = {"code": "spool_failed", "message": error.strerror or type(error).__name__, "hint": ""}
+        return {"protocol": PROTOCOL, "error": why}
+
+
+def _do(read, digest, pull):
+    own = __opts__.get("ioc_scan") or {}  # noqa: F821  # of the minion's file: pillar has no say in it
+    spool = own.get("spool") or _default_spool()
+    stands = _standing(spool) if pull else {}
+    digest = stands.get("scanner_digest") or digest
+    if digest is None:  # nothing stands and nothing is asked
+        return {"protocol": PROTOCOL}
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    jobs = [entry["job"] for entry in stands.get("place", []) if entry["job"]["not_after"] > now]
+    begin = stands.get("start_after")
+    plans = {job["plan_digest"]: stands["plans"].get(job["plan_digest"] or "") for job in jobs}
+    parts = [(name, text.encode("ascii")) for name, text in plans.items() if text is not None]
+    request = {
+        "protocol": PROTOCOL,
+        "device_id": __opts__["id"],  # noqa: F821
+        "root": own.get("root"),
+        "withdraw": stands.get("withdraw", []),
+        "place": jobs,
+        "control": stands.get("control", {}),
+        "start": begin is not None and begin <= now,
+        "scanner_digest": digest,
+        "read": read,
+        "plans": [[name, len(content)] for name, content in parts],
+    }
+    scanner = _scanner(spool, digest, pull)
+    done = subprocess.run(
+        [sys.executable, "-I", scanner, "visit", "--spool", spool],
+        input=json.dumps(request).encode("ascii") + b"\n" + b"".join(content for _, content in parts),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=_VISIT_SECONDS,
+        cwd=os.path.dirname(scanner),
+        check=False,
+    )
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise _Refused("scanner_failed", f"the scanner gave no answer (exit {done.returncode})") from None
+
+
+def _default_spool():
+    if os.name == "nt":
+        return os.path.join(os.environ.get("PROGRAMDATA", "C:\\ProgramData"), "ioc_scan", "spool")
+    return "/var/lib/ioc_scan/spool"
+
+
+def _standing(spool):
+    """What the master has for this minion, fetched now; plans of jobs it holds already stay there."""
+    try:
+        held = os.listdir(os.path.join(spool, "jobs"))
+    except OSError:
+        held = []
+    opts = dict(__opts__)  # noqa: F821
+    passed = opts.get("pass_to_ext_pillars") or []
+    opts["pass_to_ext_pillars"] = [*([passed] if isinstance(passed, str) else passed), "ioc_scan_want"]
+    opts["ioc_scan_want"] = {"held": held}
+    pillar = salt.pillar.get_pillar(
+        opts,
+        dict(__grains__),  # noqa: F821
+        opts["id"],
+        opts.get("saltenv"),
+        pillarenv=opts.get("pillarenv"),
+    ).compile_pillar()
+    text = pillar.get("ioc_scan")
+    if not isinstance(text, str):
+        raise _Refused(
+            "salt_pillar_missing",
+            "the master has no pillar of ioc_scan for this minion",
+            "put _pillar/ioc_scan.py in place and name it under ext_pillar; pillar_cache must be off",
+        )
+    return json.loads(text)
+
+
+def _scanner(spool, digest, exact):
+    """The path of the scanner, fetched once per version. To read results any version will do."""
+    folder = os.path.join(spool, "scanner")
+    path = os.path.join(folder, digest + ".pyz")
+    for place in (spool, folder):
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        info = os.lstat(place)
+        own = not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not info.st_mode & 0o077)
+        if not stat.S_ISDIR(info.st_mode) or not own:
+            raise _Refused("unsafe_spool", "the spool does not belong to its user alone", "chmod 0700")
+    if _digest(path) == digest:
+        return path
+    cached = __salt__["cp.cache_file"](SCANNER)  # noqa: F821
+    if not cached or _digest(cached) != digest:
+        others = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".pyz")]
+        if others and not exact:
+            return max(others, key=os.path.getmtime)
+        raise _Refused(
+            "salt_scanner_outdated",
+            "the master serves no scanner of the pack's version",
+            "python -m ioc_scan build-scanner scanner.pyz, and put it under salt://ioc_scan/",
+        )
+    new = f"{path}.{os.getpid()}"
+    with open(cached, "rb") as source, open(os.open(new, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as target:
+        target.write(source.read())
+    os.replace(new, path)
+    return path
+
+
+def _digest(path):
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+    except OSError:
+        return None
+
+
+def _cut(answer):
+    """Halve what is read where it is long. False: nothing to cut is left."""
+    cut = False
+    for job in answer.get("jobs", {}).values():
+        chunk = base64.b64decode(job["chunk"])
+        if len(chunk) > _LEAST_CHUNK:
+            job["chunk"] = base64.b64encode(chunk[: max(len(chunk) // 2, _LEAST_CHUNK)]).decode("ascii")
+            cut = True
+    return cut

@@ -1,0 +1,132 @@
+"""What is missing on a Salt master and its minions, found by asking them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import IocScanError
+from ..text import printable
+from .base import Problem
+from .salt_api import SaltApi
+
+#: The most minions a health check asks for their module.
+_ASK_AT_MOST = 200
+
+
+def salt_problems(
+    api: SaltApi, scanner_digest: str, groups: Sequence[str], members_of: Callable[[str], Mapping[str, str]]
+) -> list[Problem]:
+    """Findings in the order an operator would set things up; the first that stops all ends the list."""
+    problems: list[Problem] = []
+    try:
+        wide = too_wide(api.permissions())
+        if wide:
+            problems.append(
+                Problem(
+                    "salt_account_too_wide",
+                    f"the account may do more than this pack needs: {', '.join(wide[:5])}",
+                    "limit it to ioc_scan.* on the managed minions and in the runner (docs/salt/master.conf)",
+                    fatal=False,
+                )
+            )
+        problems += _master(api.master("setup"), scanner_digest)
+        members: list[str] = []
+        for group in groups:
+            found = list(members_of(group))
+            members += [device for device in found if device not in members]
+            if not found:
+                problems.append(
+                    Problem(
+                        "salt_group_empty",
+                        f"no accepted minion is in group {printable(group, 100)}",
+                        "check target and target_type; salt-key -L lists who is accepted",
+                        fatal=False,
+                    )
+                )
+        if members:
+            problems += _minions(api.minions(members[:_ASK_AT_MOST], "hello", {}))
+    except IocScanError as error:
+        problems.append(Problem(error.code, error.message, error.hint))
+    return problems
+
+
+def _master(found: Mapping[str, Any], scanner_digest: str) -> list[Problem]:
+    problems = []
+    if found.get("folder") != "good":
+        problems.append(
+            Problem(
+                "salt_folder",
+                f"jobs cannot be kept on the master: {printable(found.get('folder'), 300)}",
+                "name a folder under ext_pillar: - ioc_scan: ..., owned by the master's user, mode 0700",
+            )
+        )
+    if found.get("scanner") != scanner_digest:
+        older = found.get("scanner") is not None
+        problems.append(
+            Problem(
+                "salt_scanner_outdated",
+                "the master serves the scanner of another version"
+                if older
+                else "the master serves no scanner",
+                "python -m ioc_scan build-scanner scanner.pyz; it belongs at salt://ioc_scan/scanner.pyz",
+            )
+        )
+    if found.get("pillar_cache"):
+        problems.append(
+            Problem(
+                "salt_pillar_cache",
+                "pillar_cache is on: minions would be given jobs of yesterday",
+                "switch pillar_cache off on the master",
+            )
+        )
+    if not found.get("reactor"):
+        problems.append(
+            Problem(
+                "salt_no_reactor",
+                "nothing on the master reacts to the start of a minion",
+                "docs/salt/reactor: without it devices that were off wait for their schedule or the next round",
+                fatal=False,
+            )
+        )
+    if found.get("auto_accept"):
+        problems.append(
+            Problem(
+                "salt_auto_accept",
+                "the master accepts every key: anybody can become a device and be handed its jobs",
+                "set auto_accept and open_mode to False and accept keys by hand",
+                fatal=False,
+            )
+        )
+    return problems
+
+
+def _minions(answers: Mapping[str, Any]) -> list[Problem]:
+    """Those that are off are no problem; those that answer and lack the module are."""
+    return [
+        Problem(
+            "salt_module_missing",
+            f"{device} has no execution module ioc_scan",
+            "docs/salt/_modules/ioc_scan.py belongs under _modules of file_roots: salt '*' saltutil.sync_modules",
+            fatal=False,
+            device_id=device,
+        )
+        for device, said in answers.items()
+        if isinstance(said, str)
+    ]
+
+
+def too_wide(permissions: Sequence[Any]) -> list[str]:
+    """The permissions of an account (as salt-api lists them) that reach past ``ioc_scan``."""
+    wide: list[str] = []
+    for entry in permissions:
+        functions: list[Any] = [entry]
+        if isinstance(entry, Mapping):
+            functions = [
+                f for value in entry.values() for f in (value if isinstance(value, list) else [value])
+            ]
+        for function in functions:
+            name = next(iter(function)) if isinstance(function, Mapping) else function
+            if not str(name).startswith(("ioc_scan.", "test.ping", "@ioc_scan")):
+                wide.append(printable(name, 60))
+    return wide
