@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ioc_scan.errors import InputError, NotFoundError, RefusedError
-from ioc_scan.service import rights
+from ioc_scan.service import rights, rollout
 from ioc_scan.service.context import Context
 from ioc_scan.service.people import Actor
 from ioc_scan.service.policies import MODES
@@ -20,7 +20,8 @@ from ioc_scan.store.states import LIVE_STATES
 from ioc_scan.store.transaction import Transaction
 from ioc_scan.text import printable
 
-_SCAN = ("scope", "roots", "idle_only", "idle_max_wait_hours", "cpu_percent")
+_START = ("start", "start_window", "start_time_zone", "start_period_hours")
+_SCAN = ("scope", "roots", "idle_only", "idle_max_wait_hours", "cpu_percent", *_START)
 _RESPONSE = ("quarantine", "terminate_processes")
 Row = dict[str, Any]
 
@@ -38,6 +39,10 @@ def configure_task(
     idle_only: bool | None = None,
     idle_max_wait_hours: int | None = None,
     cpu_percent: int | None = None,
+    start: str | None = None,
+    start_window: str | None = None,
+    start_time_zone: str | None = None,
+    start_period_hours: int | None = None,
     account: str | None = None,
     chat_user: str | None = None,
 ) -> Row:
@@ -45,7 +50,7 @@ def configure_task(
 
     ``response_mode`` is for ``group``, or for every group of the task; ``exclude_devices`` replaces the list.
     Raises RefusedError ``person_needed``, ``right_missing``, ``over_ceiling``, ``task_ended``; InputError
-    ``nothing_to_change``, ``roots_needed``, ``group_not_of_task``; NotFoundError ``task_not_found``.
+    ``nothing_to_change``, ``roots_needed``, ``start_invalid``, ``group_not_of_task``; NotFoundError ``task_not_found``.
     """
     actor = Actor.of(context, account, chat_user)
     command = f"st2 run ioc_scan.configure_task task_id={task_id}"
@@ -57,6 +62,10 @@ def configure_task(
         "idle_only": idle_only,
         "idle_max_wait_hours": idle_max_wait_hours,
         "cpu_percent": cpu_percent,
+        "start": start,
+        "start_window": start_window,
+        "start_time_zone": start_time_zone,
+        "start_period_hours": start_period_hours,
         "exclude_devices": exclude_devices,
         "quarantine": quarantine,
         "terminate_processes": terminate_processes,
@@ -142,6 +151,7 @@ def _store(
             raise InputError(
                 "roots_needed", "scope custom needs `roots`, absolute folders", "roots=/srv,/home"
             )
+        _check_start(settings)
         changed = {
             name: value
             for name, value in wanted.items()
@@ -168,6 +178,17 @@ def _store(
             data=data,
         )
     return changed
+
+
+def _check_start(settings: Row) -> None:
+    try:
+        rollout.check(settings)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            "start_invalid",
+            f"these start settings do not go together: {printable(str(error), 200)}",
+            "start=window start_window=22:00-06:00 start_time_zone=Europe/Berlin, or start=period start_period_hours=4",
+        ) from None
 
 
 def _set_mode(tx: Transaction, task_id: str, mode: str, places: set[tuple[str, str]]) -> None:

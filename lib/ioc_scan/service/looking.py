@@ -24,6 +24,12 @@ from ioc_scan.text import printable
 #: Triggers that wait longer than this mean that the timer rule process_results does not run.
 LATE = timedelta(minutes=15)
 BAR_WIDTH = 40
+_CHAT_DETECTIONS = (
+    ("detection_id", "detection"),
+    ("score", "score"),
+    ("decision", "decision"),
+    ("task_id", "task"),
+)
 Row = dict[str, Any]
 
 _PARTS = (
@@ -46,8 +52,9 @@ def get_coverage(context: Context, task_id: str, limit: int | None = None, offse
                 "task_not_found", f"there is no task {printable(task_id, 80)}", "list_tasks shows all."
             )
         coverage = tx.task_devices.coverage(task_id)
-        devices = tx.task_devices.list(task_id, limit=1_000_000)
-    rows = sorted((plain(row) for row in devices), key=lambda row: (row["state"] == "done", row["device_id"]))
+        parts = _by_group(tx, task_id)
+        devices = tx.task_devices.list(task_id, unfinished_first=True, limit=limit or 50, offset=offset or 0)
+    shown = [plain(row) for row in devices]
     columns = [
         Column("device_id", "device", fixed=True),
         "group",
@@ -57,14 +64,42 @@ def get_coverage(context: Context, task_id: str, limit: int | None = None, offse
         Column("matches", "matches", fixed=True),
         Column("error_code", "problem"),
     ]
-    for row in rows:
+    for row in shown:
         row["progress"] = None if row["progress"] is None else f"{row['progress']:.0%}"
-    shown = rows[offset or 0 : (offset or 0) + (limit or 50)]
-    picture = _picture(task, coverage)
-    answer = page(shown, columns, len(rows), f"st2 run ioc_scan.get_results task_id={task_id}", "no devices")
+    total = coverage["targeted"]
+    picture = "\n".join((_picture(task, coverage), *_group_lines(parts)))
+    answer = page(shown, columns, total, f"st2 run ioc_scan.get_results task_id={task_id}", "no devices")
     answer["table"] = f"{picture}\n\n{answer['table']}"
-    answer["chat"] = f"{chat_lines(picture)}\n\n{chat_table(shown[:10], columns, len(rows), 'no devices')}"
-    return {"task_id": task_id, "state": task["state"], "run": task["run"], "coverage": coverage, **answer}
+    answer["chat"] = f"{chat_lines(picture)}\n\n{chat_table(shown[:10], columns, total, 'no devices')}"
+    return {
+        "task_id": task_id,
+        "state": task["state"],
+        "run": task["run"],
+        "coverage": coverage,
+        "groups": parts,
+        **answer,
+    }
+
+
+def _by_group(tx: Transaction, task_id: str) -> list[Row]:
+    """The same numbers for each group of each manager; they add up, as a device counts in one group only."""
+    names = ("targeted", "answered", "matched", "clean", "failed", "never_seen")
+    found = []
+    for row in tx.task_groups.list(task_id):
+        counts = tx.task_devices.coverage(task_id, manager=row["manager"], group=row["group"])
+        place = {"manager": row["manager"], "group": row["group"], "response_mode": row["response_mode"]}
+        found.append(place | {name: counts[name] for name in names})
+    return found
+
+
+def _group_lines(parts: list[Row]) -> list[str]:
+    if len(parts) < 2:
+        return []
+    return [
+        f"  {printable(part['manager'], 64)}/{printable(part['group'], 80)} ({part['response_mode']}): "
+        f"{part['answered']} of {part['targeted']} answered, {part['matched']} matched"
+        for part in parts
+    ]
 
 
 def _picture(task: Row, coverage: Row) -> str:
@@ -112,6 +147,8 @@ def list_detections(
     ]
     step = "st2 run ioc_scan.explain_detection detection_id=DETECTION"
     answer = page(rows, columns, total, step, "no detections")
+    names = [Column(name, title, fixed=True) for name, title in _CHAT_DETECTIONS]  # ids are copied from chat
+    answer["chat"] = chat_table(rows, names, total, "no detections")
     answer["not_fetched"] = [
         {name: row[name] for name in ("detection_id", "source_name", "code", "attempts", "state")}
         for row in failing[:50]

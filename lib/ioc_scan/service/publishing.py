@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ioc_scan.clock import to_iso
-from ioc_scan.devices.base import DeviceManager, Job
+from ioc_scan.devices.base import Capability, DeviceManager, Job
 from ioc_scan.errors import IocScanError, NotFoundError, RefusedError
 from ioc_scan.retention import PROFILES, TaskFacts, ends_at
+from ioc_scan.scanner.plan import load_plan
 from ioc_scan.service.context import Context
 from ioc_scan.service.people import Actor
 from ioc_scan.service.policies import MODES
@@ -116,6 +117,7 @@ def _by_manager(
         pairs = [(device.id, device.tags) for device in aim.devices]
         tx.task_devices.target(task_id, run, aim.manager, aim.group, pairs, now=now)
         found.setdefault(aim.manager, {}).update((device.id, None) for device in aim.devices)
+    tx.task_devices.drop_earlier(task_id, run)  # left out since, or gone from their groups
     return {manager: list(ids) for manager, ids in found.items() if ids}
 
 
@@ -194,7 +196,7 @@ def _push(context: Context, job: dict[str, Any]) -> None:
 def _publish(context: Context, manager: DeviceManager, job: dict[str, Any]) -> None:
     """Hand the job over. Devices the manager does not know (any more) fail alone, not the others with them."""
     try:
-        manager.publish(_as_job(context, job))
+        manager.publish(_as_job(context, job, manager))
         return
     except NotFoundError as error:
         if error.code != "device_unknown":
@@ -220,17 +222,20 @@ def _publish(context: Context, manager: DeviceManager, job: dict[str, Any]) -> N
             tx.task_devices.apply_states(gone, now=context.clock())
     if not kept:
         raise NotFoundError("device_unknown", "the device manager knows none of the devices any more")
-    whole = _as_job(context, job)
+    whole = _as_job(context, job, manager)
     items = {device: of_device for device, of_device in whole.items.items() if device in known}
     manager.publish(replace(whole, device_ids=tuple(kept), items=items))
 
 
-def _as_job(context: Context, row: dict[str, Any]) -> Job:
+def _as_job(context: Context, row: dict[str, Any], manager: DeviceManager) -> Job:
     spec = row["spec"]
-    plan = None
-    if spec.get("plan_digest"):
-        with context.store.reading() as tx:
+    plan, iocs = None, {}
+    with context.store.reading() as tx:
+        if spec.get("plan_digest"):
             plan = tx.plans.get(spec["plan_digest"])
+        if plan is not None and row["task_id"] and Capability.IOC_FILES in manager.caps:
+            named = [tx.ioc_files.get(ioc.digest) for ioc in load_plan(plan).iocs]
+            iocs = {file["digest"]: file["content"] for file in named if file is not None}
     return Job(
         id=row["job_id"],
         kind=row["kind"],
@@ -244,6 +249,7 @@ def _as_job(context: Context, row: dict[str, Any]) -> Job:
         settings=spec.get("settings", {}),
         items=spec.get("items", {}),
         dry_run=bool(spec.get("dry_run")),
+        iocs=iocs,
     )
 
 

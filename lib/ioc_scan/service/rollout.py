@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, time, timedelta, timezone, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ioc_scan.devices.base import Online
 from ioc_scan.service.targeting import Aim
@@ -80,6 +80,21 @@ def _span(settings: Mapping[str, Any], now: datetime) -> tuple[datetime, timedel
         begin, end = next_window(settings["start_window"], zone(settings.get("start_time_zone")), now)
         return begin, end - begin
     return now, timedelta(0)
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raises ValueError (or OSError, of time zones) where the start settings lack something or mean nothing."""
+    start = settings.get("start", "now")
+    if start == "window":
+        if not settings.get("start_window"):
+            raise ValueError("start window needs start_window")
+        parse_window(settings["start_window"])
+    if start == "period" and not settings.get("start_period_hours"):
+        raise ValueError("start period needs start_period_hours")
+    try:
+        zone(settings.get("start_time_zone"))
+    except ZoneInfoNotFoundError as error:
+        raise ValueError(f"no time zone {settings['start_time_zone']} on this machine") from error
 
 
 def zone(name: str | None) -> tzinfo | None:

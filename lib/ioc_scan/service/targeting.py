@@ -25,11 +25,12 @@ class Aim:
 
 
 def resolve(context: Context, targets: Sequence[Target], exclude_devices: Sequence[str]) -> list[Aim]:
-    """Find the groups of a policy among all managers. ``manager/group`` names one manager's.
+    """Find the groups of a policy among all managers. ``manager/group`` names one manager's, as ``manager/device``.
 
     Raises NotFoundError ``group_unknown`` if no manager has the group, DeviceError where a manager cannot be asked.
     """
     aims: dict[tuple[str, str], Aim] = {}
+    exclude = frozenset(exclude_devices)
     for target in targets:
         found = _managers_with(context, target.group)
         if not found:
@@ -40,13 +41,18 @@ def resolve(context: Context, targets: Sequence[Target], exclude_devices: Sequen
             )
         for manager, group in found:
             devices = context.manager(manager).devices(group)
-            excluded = tuple(device.id for device in devices if device.id in exclude_devices)
-            kept = tuple(device for device in devices if device.id not in exclude_devices)
+            left_out = {name for device in devices for name in _names(manager, device) if name in exclude}
+            excluded = tuple(d.id for d in devices if left_out.intersection(_names(manager, d)))
+            kept = tuple(d for d in devices if not left_out.intersection(_names(manager, d)))
             aim = Aim(manager, group, target.response_mode, kept, excluded)
             if known := aims.get((manager, group)):  # `group` and `manager/group` are the same group
                 aim = replace(aim, response_mode=lower_mode(known.response_mode, aim.response_mode))
             aims[manager, group] = aim
     return list(aims.values())
+
+
+def _names(manager: str, device: Device) -> tuple[str, str]:
+    return device.id, f"{manager}/{device.id}"
 
 
 def _managers_with(context: Context, group: str) -> list[tuple[str, str]]:

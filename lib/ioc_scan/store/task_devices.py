@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, update
 
 from .base import Names, Namespace, Row, Rows, chunks
 from .states import DEVICE_OUTCOMES, DEVICE_STATES
@@ -99,6 +99,14 @@ class TaskDevices(Namespace):
         self._tx.coverage_changed.add(task_id)
         return result.rowcount
 
+    def drop_earlier(self, task_id: str, run: int) -> int:
+        """Forget devices that are not in this run any more; after ``target``, which keeps the earlier coverage."""
+        result = self._connection.execute(
+            delete(task_devices).where(task_devices.c.task_id == task_id, task_devices.c.run < run)
+        )
+        self._tx.coverage_changed.add(task_id)
+        return result.rowcount
+
     def _keep_earlier_run(self, task_id: str, run: int, now: datetime) -> None:
         earlier = self._connection.execute(
             select(func.max(task_devices.c.run)).where(
@@ -178,10 +186,11 @@ class TaskDevices(Namespace):
         manager: str | None = None,
         group: str | None = None,
         states: Iterable[str] | None = None,
+        unfinished_first: bool = False,
         limit: int = 1000,
         offset: int = 0,
     ) -> Rows:
-        """By manager and device id."""
+        """By manager and device id; or those that are not done before those that are, by device id."""
         table = task_devices
         query = select(table).where(table.c.task_id == task_id).order_by(table.c.manager, table.c.device_id)
         if manager is not None:
@@ -190,6 +199,9 @@ class TaskDevices(Namespace):
             query = query.where(table.c.group == group)
         if states is not None:
             query = query.where(table.c.state.in_(sorted(states)))
+        if unfinished_first:
+            done = case((table.c.state == "done", 1), else_=0)
+            query = query.order_by(None).order_by(done, table.c.device_id, table.c.manager)
         return self._all(query.limit(limit).offset(offset))
 
     def device_ids(
