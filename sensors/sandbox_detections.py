@@ -1,6 +1,8 @@
 """The sandbox sensor: state in the datastore, everything else in ``ioc_scan.detection.sources``."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 from ioc_scan.clock import system_clock
@@ -10,10 +12,12 @@ from ioc_scan.detection.sources.watch import Watch, WatchSettings
 from st2reactor.sensor.base import PollingSensor
 
 STATE_PREFIX = "state."
+#: A round ends after this, whatever a source is still busy with; that one goes on by itself.
+LONGEST_ROUND_SECONDS = 45
 
 
 class SandboxDetectionsSensor(PollingSensor):
-    """Polls each configured source on its own: one that fails delays nobody but itself."""
+    """Polls each configured source in a thread of its own: one that fails or hangs delays nobody but itself."""
 
     def __init__(self, sensor_service, config=None, poll_interval=None):
         super().__init__(sensor_service=sensor_service, config=config, poll_interval=poll_interval)
@@ -21,6 +25,9 @@ class SandboxDetectionsSensor(PollingSensor):
         self._logger = sensor_service.get_logger(name=self.__class__.__name__)
         self._triggers = Triggers(Path(__file__).with_suffix(".yaml"))
         self._watches = {}
+        self._looks = {}
+        #: StackStorm's services are used by one thread at a time
+        self._services = threading.Lock()
         self._unsaved = set()
         self._loaded = False
 
@@ -32,22 +39,33 @@ class SandboxDetectionsSensor(PollingSensor):
         if not self._loaded and not self._load():
             return
         for name, watch in self._watches.items():
-            try:
-                watch.poll(self._dispatch)
-            except Exception:
-                self._logger.exception("source %s: this look failed", name)
-            try:
-                self._save(name, watch)
-            except Exception:
-                self._unsaved.add(name)
-                self._logger.exception("source %s: its state could not be saved; kept in memory", name)
+            if self._is_busy(name):
+                self._logger.warning("source %s: still busy with an earlier look", name)
+                continue
+            look = threading.Thread(target=self._look, args=(name, watch), name=name, daemon=True)
+            self._looks[name] = look
+            look.start()
+        deadline = time.monotonic() + LONGEST_ROUND_SECONDS
+        for look in self._looks.values():
+            look.join(max(0.0, deadline - time.monotonic()))
 
     def cleanup(self):
         for name, watch in self._watches.items():
-            try:
-                self._save(name, watch)
-            except Exception:
-                self._logger.exception("source %s: its state could not be saved", name)
+            if not self._is_busy(name):
+                self._try_to_save(name, watch)
+
+    def _look(self, name, watch):
+        """A first start is stored before anything is looked at: it must not be one again after a crash."""
+        if watch.first and not self._try_to_save(name, watch):
+            return
+        try:
+            watch.poll(self._dispatch)
+        except Exception:
+            self._logger.exception("source %s: this look failed", name)
+        self._try_to_save(name, watch)
+
+    def _is_busy(self, name):
+        return name in self._looks and self._looks[name].is_alive()
 
     def add_trigger(self, trigger):
         pass
@@ -78,6 +96,7 @@ class SandboxDetectionsSensor(PollingSensor):
                     clock=system_clock,
                     log=self._logger.warning,
                 )
+                self._try_to_save(name, self._watches[name])
             except Exception:
                 self._logger.exception("source %s: its configuration cannot be used", name)
         self._loaded = True
@@ -93,13 +112,22 @@ class SandboxDetectionsSensor(PollingSensor):
             self._logger.error("source %s: its stored state is damaged; starting afresh", name)
             return None
 
-    def _save(self, name, watch):
+    def _try_to_save(self, name, watch):
+        """True once the state is in the datastore; what is not stays in memory until the next look."""
         if not watch.changed and name not in self._unsaved:
-            return
-        self._service.set_value(STATE_PREFIX + name, json.dumps(watch.state), local=True)
+            return True
+        try:
+            with self._services:
+                self._service.set_value(STATE_PREFIX + name, json.dumps(watch.state), local=True)
+        except Exception:
+            self._unsaved.add(name)
+            self._logger.exception("source %s: its state could not be saved; kept in memory", name)
+            return False
         watch.changed = False
         self._unsaved.discard(name)
+        return True
 
     def _dispatch(self, trigger, payload, trace_tag):
-        self._service.dispatch(trigger=trigger, payload=payload, trace_tag=trace_tag)
+        with self._services:
+            self._service.dispatch(trigger=trigger, payload=payload, trace_tag=trace_tag)
         self._logger.info("dispatched %s for %s", trigger, trace_tag)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,10 +50,13 @@ class Node:
         assert self.ask("poll") == "polled"
 
     def ask(self, command: str) -> str:
+        self.send(command)
+        return self._answer()
+
+    def send(self, command: str) -> None:
         assert self.process and self.process.stdin
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        return self._answer()
 
     def kill(self) -> None:
         assert self.process
@@ -69,18 +74,21 @@ class Node:
         assert line, self.stderr.read_text()
         return line
 
-    def put(self, name: str, content: dict[str, Any] | bytes | None = None) -> None:
+    def put(self, name: str, content: dict[str, Any] | bytes | None = None, age_seconds: float = 60) -> None:
         path = self.reports / name
         data = content if isinstance(content, bytes) else json.dumps(content or report()).encode()
         path.write_bytes(data)
-        os.utime(path, (path.stat().st_mtime - 60,) * 2)
+        os.utime(path, (path.stat().st_mtime - age_seconds,) * 2)
 
     @property
     def dispatched(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
-    def outage(self, down: bool) -> None:
-        flag = Path(f"{self.datastore}.down")
+    def refuse_writes(self, refuse: bool) -> None:
+        self.outage(refuse, ".full")
+
+    def outage(self, down: bool, kind: str = ".down") -> None:
+        flag = Path(f"{self.datastore}{kind}")
         if down:
             flag.touch()
         else:
@@ -183,6 +191,44 @@ def test_a_failing_source_stays_alone(node: Node, tmp_path: Path) -> None:
     assert [sent["payload"]["source"] for sent in node.dispatched] == ["lab"]
     said = node.stderr.read_text()
     assert "folder_unreachable" in said and "source_type" in said and "folder_world_writable" in said
+
+
+def test_a_source_that_hangs_delays_no_other(node: Node) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        node.sources.insert(0, {"name": "hung", "type": "cape", "url": url, "timeout_seconds": 120})
+        node.put("1.json")
+        node.start()
+        node.send("poll")
+        deadline = time.monotonic() + 15
+        while not node.dispatched and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [sent["payload"]["source"] for sent in node.dispatched] == ["lab"]
+        node.kill()
+
+
+def test_a_death_before_the_first_look_is_no_second_first_start(node: Node) -> None:
+    node.sources[0]["backfill_hours"] = 0
+    node.put("old.json")
+    node.start()
+    node.kill()
+    time.sleep(1.1)  # times of arrival are whole seconds
+    node.put("new.json", report(malscore=9), age_seconds=0)
+    time.sleep(2.1)  # a folder leaves alone what was written to just now
+    node.start()
+    node.poll()
+    assert [sent["payload"]["score"] for sent in node.dispatched] == [90]
+
+
+def test_nothing_is_looked_at_before_the_first_start_is_stored(node: Node) -> None:
+    node.put("1.json")
+    node.refuse_writes(True)
+    node.start()
+    node.poll()
+    assert node.dispatched == []
+    node.refuse_writes(False)
+    node.poll()
+    assert len(node.dispatched) == 1
 
 
 def test_poison_does_not_stand_in_the_way(node: Node) -> None:

@@ -1,7 +1,8 @@
 """Runs the sensor as StackStorm's wrapper does: file loaded by path, services handed in, JSON in between.
 
 The datastore is a JSON file; while ``<file>.down`` exists it behaves as StackStorm's does in an outage:
-``list_values`` and ``set_value`` raise, ``get_value`` answers None as for an unknown key. Commands come by
+``list_values`` and ``set_value`` raise, ``get_value`` answers None as for an unknown key; with ``<file>.full``
+only ``set_value`` raises. Commands come by
 stdin, one a line, and are answered by one line on stdout.
 """
 
@@ -36,6 +37,8 @@ class SensorService:
 
     def set_value(self, name, value, ttl=None, local=True, scope=None, encrypt=False):
         self._fail_in_an_outage()
+        if os.path.exists(DATASTORE + ".full"):
+            raise ConnectionError("500 Server Error")
         values = self._read()
         values[(self.prefix if local else "") + name] = str(value)
         with open(DATASTORE + ".new", "w", encoding="ascii") as file:

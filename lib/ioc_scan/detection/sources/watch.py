@@ -1,6 +1,8 @@
 """Watches one source at least once: list, fetch, decide, dispatch, remember.
 
-The state is plain JSON: ``{"cursor", "seen": {report id: epoch}, "retry": {report id: {...}}}``. A report is
+The state is plain JSON: ``{"cursor", "seen": {report id: epoch}, "retry": {report id: {...}}, "began_at"}``, the
+last being the epoch of the first start until the first look is through, so that a sensor that dies before does
+not take what came meanwhile for old. A report is
 marked as seen only after its dispatch, so a crash repeats it and never loses it; later steps know it by its
 id. Times are the source's and the caller's clock; nothing here sleeps.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ioc_scan.clock import Clock
@@ -72,12 +74,18 @@ class Watch:
     ) -> None:
         self._source, self._settings, self._triggers = source, settings, triggers
         self._clock, self._log, self._jitter = clock, log, jitter
-        self._first_look = state is None
         self.state: dict[str, Any] = _sound(state)
-        self.changed = False
+        self.changed = state is None
+        if state is None:
+            self.state["began_at"] = int(clock().timestamp())
         self._failures = 0
         self._not_before: datetime | None = None
         self._longest_wait = max(LONGEST_PAUSE_SECONDS * 4, settings.pause.total_seconds())
+
+    @property
+    def first(self) -> bool:
+        """Whether no look has been through yet; the state must then be stored before one is begun."""
+        return self.state["began_at"] is not None
 
     def poll(self, dispatch: Dispatch) -> int:
         """One look. Returns how many were dispatched; the source's troubles are logged, not raised."""
@@ -90,7 +98,7 @@ class Watch:
             self._back_off(error, now)
             return 0
         self._failures, self._not_before = 0, None
-        if self._first_look:
+        if self.first:
             self._begin(rows, now)
         budget = self._settings.max_dispatch_per_poll
         dispatched = 0
@@ -116,11 +124,12 @@ class Watch:
 
     def _begin(self, rows: list[Row], now: datetime) -> None:
         """First start: what was there before counts as seen, but for the backfill asked for."""
-        since = now - self._settings.backfill
+        began = datetime.fromtimestamp(self.state["began_at"], timezone.utc)
+        since = min(began, now) - self._settings.backfill
         for row in rows:
             if row.reported_at is None or row.reported_at <= since:
                 self._mark(row.report_id, now)
-        self._first_look = False
+        self.state["began_at"] = None
         self.changed = True
 
     def _due(self, rows: list[Row], now: datetime) -> list[Row]:
@@ -229,8 +238,10 @@ def _is_due(at: float, now: datetime, longest_seconds: float) -> bool:
 def _sound(state: dict[str, Any] | None) -> dict[str, Any]:
     """A state of the right shape, whatever was stored."""
     state = state if isinstance(state, dict) else {}
-    seen, retry = state.get("seen"), state.get("retry")
+    seen, retry, began = state.get("seen"), state.get("retry"), state.get("began_at")
+    sane = isinstance(began, int) and not isinstance(began, bool) and 0 <= began < 1 << 40
     return {
+        "began_at": began if sane else None,
         "cursor": state.get("cursor") if isinstance(state.get("cursor"), dict) else None,
         "seen": {str(key): at for key, at in seen.items() if isinstance(at, (int, float))}
         if isinstance(seen, dict)
