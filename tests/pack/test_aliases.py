@@ -36,10 +36,10 @@ COMMANDS = {
     "ioc detections no_policy": ("detections", {"decision": "no_policy"}),
     f"ioc explain {DETECTION}": ("explain", {"detection_id": DETECTION}),
     "ioc approvals": ("approvals", {"state": "open"}),
-    f"ioc approve {TASK}": ("approve", {"task_id": TASK, "devices": None}),
+    f"ioc approve {TASK}": ("approve", {"task_id": TASK, "devices": "*"}),
     f"ioc approve {TASK} ws01": ("approve", {"task_id": TASK, "devices": "ws01"}),
-    f"ioc approve {TASK} dry_run=true": ("approve", {"task_id": TASK, "devices": None, "dry_run": "true"}),
-    f"ioc reject {TASK}": ("reject", {"task_id": TASK, "devices": None}),
+    f"ioc approve {TASK} dry_run=true": ("approve", {"task_id": TASK, "devices": "*", "dry_run": "true"}),
+    f"ioc reject {TASK}": ("reject", {"task_id": TASK, "devices": "*"}),
     f'ioc reject {TASK} ws01 reason="our own tool"': (
         "reject",
         {"task_id": TASK, "devices": "ws01", "reason": "our own tool"},
@@ -118,6 +118,9 @@ def test_an_alias_fits_its_action(name: str) -> None:
         assert form["display"].startswith(f"ioc {name}")
         for representation in form["representation"]:
             assert required <= set(re.findall(r"\{\{ (\w+)", representation)) | set(fixed)
+    arrays = {key for key, value in declared.items() if value.get("type") == "array"}
+    for values in [values for command, values in COMMANDS.values() if command == name]:
+        assert all(values.get(key, "") is not None for key in arrays)  # StackStorm cannot cast an absent one
     assert alias["ack"]["format"] and alias["ack"]["append_url"] is True
     assert "{{" not in alias["ack"]["format"]  # an echo of what was typed would repeat its mentions
 

@@ -42,7 +42,7 @@ def test_one_device_at_a_time_and_the_question_stays_open_until_all_are_answered
         decisions.reject_matches(context, task_id, devices=["ws01"], account="alice")
         assert states(context, task_id) == ["awaiting_approval", "rejected"]
         assert states_of_approvals(context, task_id) == ["open"]
-        town.respond(context, task_id, account="bob")
+        town.respond(context, task_id, account="bob", devices=["*"])
         assert states(context, task_id) == ["quarantined", "rejected"]
         assert town.manager.acted == [("ws02", "/a.exe")]
         assert states_of_approvals(context, task_id) == ["approved"]

@@ -11,6 +11,7 @@ from ioc_scan.service import rights
 from ioc_scan.service.approvals import expire_approvals, open_approval
 from ioc_scan.service.context import Context
 from ioc_scan.service.four_eyes import forget
+from ioc_scan.service.names import named_devices
 from ioc_scan.service.people import Actor
 from ioc_scan.service.tasks import ended, live_task
 from ioc_scan.service.views import page, plain
@@ -188,10 +189,11 @@ def _chosen(
 ) -> list[Row]:
     """The actionable matches meant, on devices the person answers for."""
     rows = tx.matches.list(task_id, tier="actionable", response_state=states, limit=1_000_000)
+    wanted = named_devices(devices)
     return [
         row
         for row in rows
         if (not match_ids or row["match_id"] in match_ids)
-        and (not devices or row["device_id"] in devices)
+        and (not wanted or row["device_id"] in wanted)
         and rights.may_touch(context, actor, row["manager"], row["group"])
     ]

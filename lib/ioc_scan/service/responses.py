@@ -13,12 +13,12 @@ from typing import Any
 
 from ioc_scan.errors import RefusedError
 from ioc_scan.scanner.protocol import ACTING_JOB_SECONDS
-from ioc_scan.service import rights
+from ioc_scan.service import critical, rights
 from ioc_scan.service.approvals import expire_approvals, open_approval, record_approvals
 from ioc_scan.service.collecting import collect
 from ioc_scan.service.context import Context
 from ioc_scan.service.four_eyes import SECOND_PERSON, wait_for_second
-from ioc_scan.service.names import new_id
+from ioc_scan.service.names import named_devices, new_id
 from ioc_scan.service.people import Actor
 from ioc_scan.service.publishing import push_jobs
 from ioc_scan.service.sealing import seal, send
@@ -65,10 +65,10 @@ def respond(
         person=as_person,
         dry_run=bool(dry_run),
         match_ids=frozenset(match_ids or ()),
-        devices=frozenset(devices or ()),
+        devices=named_devices(devices),
         may_touch=lambda manager, group: rights.may_touch(context, actor, manager, group),
     )
-    head = None
+    head, critical_areas = None, False
     online = reachability(context, _groups(context, task_id))
     with context.store.transaction() as tx:
         current = tx.tasks.get(task_id)
@@ -90,11 +90,15 @@ def respond(
         if claimed:
             _open_response(context, tx, current, claimed, response_id, actor, bool(dry_run))
             if not dry_run:
+                critical_areas = bool(current["settings"]["on_detection"].get("critical_areas_scan"))
+                if critical_areas:
+                    pairs = [(row["manager"], row["device_id"]) for row in claimed]
+                    critical.request(context, tx, current, pairs, actor)
                 head = seal(tx, "respond", task_id=task_id, detection_id=current["detection_id"])
     if head is not None:
         send(context, head)
     if claimed:
-        push_jobs(context, task_id)
+        push_jobs(context, None if critical_areas else task_id)
         _wait_shortly(context, task_id, response_id)
     return _answer(context, task_id, response_id if claimed else None, plan, claimed, bool(dry_run))
 
