@@ -42,7 +42,7 @@ def scan_critical_areas(
     with context.store.reading() as tx:
         rows = tx.task_devices.list(task_id, limit=100_000)
         groups = [(row["manager"], row["group"]) for row in tx.task_groups.list(task_id)]
-    rights.require(context, actor, "start", groups, task_id=task_id)
+    rights.require(context, actor, "follow", groups, task_id=task_id)
     wanted = set(devices or ())
     pairs = [
         (row["manager"], row["device_id"])
