@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -46,6 +47,6 @@ def test_the_machine_may_run_exactly_what_creates_tasks(builder: ModuleType) -> 
 
 def test_each_higher_role_may_run_all_a_lower_may(builder: ModuleType) -> None:
     people = [role for role in builder.ORDER if role != "machine"]
-    for lower, higher in zip(people, people[1:], strict=False):
+    for lower, higher in itertools.pairwise(people):
         for action in builder.ACTIONS:
             assert builder.may_run(higher, action) >= builder.may_run(lower, action)
