@@ -31,6 +31,7 @@ class Capability(enum.Enum):
     NATIVE_RESPONSE = "native_response"  # responds with its own means instead of respond jobs
     RESPOND = "respond"  # takes respond and restore jobs
     PURGE = "purge"  # takes purge jobs: quarantine past its term
+    IOC_FILES = "ioc_files"  # hands IOC files themselves to the devices, and needs them beside the plan
 
 
 class Online(str, enum.Enum):
@@ -110,6 +111,8 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     items: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     dry_run: bool = False
+    #: SHA-256 -> content of the plan's IOC files, for managers with ``Capability.IOC_FILES`` only.
+    iocs: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
