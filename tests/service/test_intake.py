@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from ioc_scan.detection.sources import SourceUnavailable
+from ioc_scan.detection.sources.folder import FolderSource
 from ioc_scan.errors import InputError, IocScanError, NotFoundError, SourceError
-from ioc_scan.service import intake, tasks
+from ioc_scan.service import intake, looking, reconciling, tasks
 
 from .world import NASTY_NAME, World, cape_report, count, detection, events, sample
 
@@ -133,16 +135,12 @@ def test_what_was_stored_counts_when_the_report_is_gone(town: World) -> None:
         assert tasks.create_task(context, detection_id)["created"]
 
 
-@pytest.mark.parametrize("why", ["folder_gone", "report_gone", "folder_open", "not_json"])
+@pytest.mark.parametrize("why", ["report_gone", "not_json"])
 def test_a_failed_fetch_is_recorded_with_its_next_try_and_given_up_in_the_end(town: World, why: str) -> None:
     reports = town.folder / "reports"
     detection_id = town.drop_report(cape_report(sample()))
-    if why == "folder_gone":
-        shutil.rmtree(reports)
-    elif why == "report_gone":
+    if why == "report_gone":
         (reports / "report.json").unlink()
-    elif why == "folder_open":
-        reports.chmod(0o777)
     else:
         (reports / "report.json").write_bytes(b"{ truncated")
         os.utime(reports / "report.json", (1, 1))
@@ -161,6 +159,63 @@ def test_a_failed_fetch_is_recorded_with_its_next_try_and_given_up_in_the_end(to
         assert row["state"] == "failed" and row["attempts"] == 6
         assert (len(events(context, "fetch_failed")), len(events(context, "fetch_given_up"))) == (5, 1)
         assert count(context, "detections") == 0
+
+
+@pytest.mark.parametrize("why", ["folder_gone", "folder_open"])
+def test_a_silent_source_defers_without_end_and_without_noise(town: World, why: str) -> None:
+    reports = town.folder / "reports"
+    detection_id = town.drop_report(cape_report(sample()))
+    if why == "folder_gone":
+        reports.rename(town.folder / "away")
+    else:
+        reports.chmod(0o777)
+    with town.context() as context:
+        for _ in range(10):
+            with pytest.raises(SourceError) as caught:
+                intake.fetch_detection(context, detection_id)
+            with context.store.reading() as tx:
+                row = tx.fetches.get(detection_id)
+            assert row["code"] == caught.value.code and caught.value.hint
+            assert (row["state"], row["attempts"]) == ("pending", 0)
+            assert (row["next_try_at"] - town.clock()).total_seconds() == 300
+            town.ahead(hours=2)
+        (event,) = events(context, "fetch_failed")
+        assert event["data"]["deferred"] is True
+        shown = looking.list_detections(context)
+        assert detection_id in json.dumps(shown["not_fetched"]) and caught.value.code in shown["table"]
+        if why == "folder_gone":
+            (town.folder / "away").rename(reports)
+        else:
+            reports.chmod(0o750)
+        assert intake.fetch_detection(context, detection_id)["outcome"] == "new"
+
+
+def test_a_source_that_is_throttled_says_when_to_come_back(
+    town: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detection_id = town.drop_report(cape_report(sample()))
+    error = SourceUnavailable("source_throttled", "come back later", "ask less", retry_after_seconds=1800)
+    asked: list[str] = []
+
+    def fetch(self: FolderSource, report_id: str) -> dict[str, Any]:
+        asked.append(report_id)
+        raise error
+
+    monkeypatch.setattr(FolderSource, "fetch", fetch)
+    other = town.drop_report(cape_report(sample("other"), malscore=9.0), name="other.json")
+    with town.context() as context:
+        for name in (detection_id, other):
+            with pytest.raises(SourceError):
+                intake.fetch_detection(context, name)
+        with context.store.reading() as tx:
+            assert (tx.fetches.get(detection_id)["next_try_at"] - town.clock()).total_seconds() == 1800
+        town.ahead(hours=1)
+        asked.clear()
+        reconciling.reconcile(context)
+        assert len(asked) == 1, "one refusal, and the source is left alone for this round"
+        monkeypatch.undo()
+        town.ahead(hours=1)
+        assert reconciling.reconcile(context) == 2
 
 
 @pytest.mark.parametrize(

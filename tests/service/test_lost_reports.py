@@ -11,6 +11,26 @@ from ioc_scan.service import intake
 from .world import World, cape_report, sample
 
 
+def test_what_the_sensor_gave_up_is_not_waited_for_again(
+    town: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detection_id = town.drop_report(cape_report(sample()))
+    (town.folder / "reports" / "report.json").unlink()
+    with town.context() as context:
+        with pytest.raises(SourceError):  # this source's list knows nothing of use: tries go on
+            intake.fetch_detection(context, detection_id, degraded=True)
+        entry = degraded_detection(
+            product="cape", instance="lab", report_id=detection_id.split(":")[2], hashes={"SHA-256": "d" * 64},
+            score=90.0, detected_at="2024-05-01T10:00:00Z",
+        )  # fmt: skip
+        monkeypatch.setattr(FolderSource, "fetch_degraded", lambda self, report_id: entry)
+        with pytest.raises(SourceError):
+            intake.fetch_detection(context, detection_id)
+        answer = intake.fetch_detection(context, detection_id, degraded=True)
+        assert answer["outcome"] == "new" and answer["starts_task"]
+        assert intake.stored_detection(context, detection_id)["degraded"]
+
+
 def test_the_list_entry_stands_in_for_a_lost_report(town: World, monkeypatch: pytest.MonkeyPatch) -> None:
     detection_id = town.drop_report(cape_report(sample()))
     (town.folder / "reports" / "report.json").unlink()

@@ -32,6 +32,7 @@ class Context:
     config: dict[str, Any]
     clock: Clock = system_clock
     _opened: list[Store] = field(default_factory=list)
+    _sources: dict[str, Source] = field(default_factory=dict)
 
     @cached_property
     def folder(self) -> Path:
@@ -84,13 +85,18 @@ class Context:
         )
 
     def source(self, name: str) -> Source:
-        """A source that can be polled. Raises InputError for one that is only pushed to."""
+        """A source that can be polled. One for the whole use case, so that its rate limit holds in it.
+
+        Raises InputError for one that is only pushed to.
+        """
         entry = self.source_entry(name)
         if entry["type"] == "webhook":
             raise InputError(
                 "source_not_polled", f"source {name} takes what is pushed to it and cannot be fetched from"
             )
-        return build_source(entry)
+        if name not in self._sources:
+            self._sources[name] = build_source(entry)
+        return self._sources[name]
 
     @property
     def stopped(self) -> bool:

@@ -11,6 +11,7 @@ from ioc_scan.clock import to_iso
 from ioc_scan.detection import ids
 from ioc_scan.detection.guard import Triage
 from ioc_scan.detection.schema import validate
+from ioc_scan.detection.sources.base import SourceUnavailable
 from ioc_scan.errors import InputError, IocScanError, NotFoundError, SourceError
 from ioc_scan.service.context import Context
 from ioc_scan.service.guarding import guard_policy, judge
@@ -21,13 +22,17 @@ from ioc_scan.text import printable
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 #: Pauses between tries to fetch a report; after the last one it is given up (facts: poison reports).
 RETRY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 60, 240, 720))
+#: A source that cannot be asked at all, or is asked too often, is no fault of the report: it waits, uncounted.
+DEFER_PAUSE = timedelta(minutes=5)
+LONGEST_DEFER = timedelta(hours=12)
 
 
-def fetch_detection(context: Context, detection_id: str) -> dict[str, Any]:
+def fetch_detection(context: Context, detection_id: str, degraded: bool | None = None) -> dict[str, Any]:
     """Fetch, normalize, guard and store one detection by its id. Idempotent.
 
-    A failure is recorded with its code and the time of the next try, then raised: SourceError and InputError
-    of the source, NotFoundError ``source_unknown``.
+    ``degraded``: the sensor has given the report up already, so its list entry is taken at the first failure
+    and not after the last. A failure is recorded with its code and the time of the next try, then raised:
+    SourceError and InputError of the source, NotFoundError ``source_unknown``.
     """
     _, instance, report_id = ids.split_id(detection_id)
     entry = context.source_entry(instance)
@@ -47,8 +52,13 @@ def fetch_detection(context: Context, detection_id: str) -> dict[str, Any]:
     except IocScanError as error:
         if known is not None:  # the report is gone or unreadable now; what was stored is what counts
             return _answer(known["document"], "same", judge(context, known["document"], known["source_name"]))
-        given_up = record_failure(context, detection_id, instance, report_id, error) is None
-        entry_alone = _list_entry(context, instance, report_id) if given_up else None
+        if is_source_wide(error):
+            defer(context, detection_id, instance, report_id, error)
+            raise
+        entry_alone = _list_entry(context, instance, report_id) if degraded else None
+        if entry_alone is None:
+            given_up = record_failure(context, detection_id, instance, report_id, error) is None
+            entry_alone = _list_entry(context, instance, report_id) if given_up and not degraded else None
         if entry_alone is None:
             raise
         return store_detection(context, entry_alone, instance)
@@ -169,6 +179,35 @@ def record_failure(
             "next_try": to_iso(next_try) if next_try else None,
         }
         tx.events.add(kind, detection_id=detection_id, data=data)
+    return next_try
+
+
+def is_source_wide(error: IocScanError) -> bool:
+    """Whether the source as a whole is the trouble: nothing else need be asked of it now."""
+    return isinstance(error, SourceUnavailable) and not error.blames_report
+
+
+def defer(
+    context: Context, detection_id: str, source_name: str, report_id: str, error: IocScanError
+) -> datetime:
+    """Wait for the source without counting a try; one event for each kind of trouble, not for each look."""
+    now = context.clock()
+    asked = timedelta(seconds=getattr(error, "retry_after_seconds", None) or 0)
+    next_try = now + min(max(asked, DEFER_PAUSE), LONGEST_DEFER)
+    with context.store.transaction() as tx:
+        known = tx.fetches.get(detection_id)
+        tx.fetches.deferred(
+            detection_id,
+            source_name=source_name,
+            report_id=report_id,
+            code=error.code,
+            message=error.message,
+            next_try_at=next_try,
+            now=now,
+        )
+        if known is None or known["code"] != error.code:
+            data = {"code": error.code, "deferred": True, "next_try": to_iso(next_try)}
+            tx.events.add(EventType.FETCH_FAILED, detection_id=detection_id, data=data)
     return next_try
 
 

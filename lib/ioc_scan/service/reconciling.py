@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ioc_scan.clock import from_iso, to_iso
+from ioc_scan.detection import ids
 from ioc_scan.detection.sources.base import Row
 from ioc_scan.detection.sources.triggers import DETECTION, detection_payload
 from ioc_scan.errors import IocScanError
@@ -24,6 +25,8 @@ LEFT_OVER = timedelta(minutes=20)
 #: How old an undecided detection may be to be dispatched again.
 WINDOW = timedelta(days=7)
 MAX_FETCHES_PER_ROUND = 20
+#: More are looked at than fetched, so that those of a silent source do not stand in the way of others.
+MAX_DUE_LOOKED_AT = 2000
 MAX_DISPATCHES_PER_ROUND = 200
 
 
@@ -31,6 +34,7 @@ def reconcile(context: Context, budget_seconds: float = 60.0) -> int:
     """List every source's look-back window and take up what is missing. Returns how many were taken up."""
     deadline = time.monotonic() + budget_seconds
     taken = 0
+    silent: set[str] = set()
     for entry in context.config["sources"]:
         if entry["type"] == "webhook":
             continue
@@ -38,13 +42,16 @@ def reconcile(context: Context, budget_seconds: float = 60.0) -> int:
             rows, _ = context.source(entry["name"]).list_new(None, context.clock())
         except IocScanError as error:
             _note_source(context, entry["name"], error)
+            silent.add(entry["name"])
             continue
         _note_source(context, entry["name"], None)
-        taken += _take_up(context, entry, rows, deadline)
-    return taken + _retry_failed(context, deadline) + _dispatch_left_over(context)
+        taken += _take_up(context, entry, rows, deadline, silent)
+    return taken + _retry_failed(context, deadline, silent) + _dispatch_left_over(context)
 
 
-def _take_up(context: Context, entry: dict[str, Any], rows: list[Row], deadline: float) -> int:
+def _take_up(
+    context: Context, entry: dict[str, Any], rows: list[Row], deadline: float, silent: set[str]
+) -> int:
     now = context.clock()
     since = _baseline(context, entry, now)
     with context.store.reading() as tx:
@@ -57,9 +64,9 @@ def _take_up(context: Context, entry: dict[str, Any], rows: list[Row], deadline:
             arrived is not None and (arrived <= since or arrived > now - GRACE)
         ):
             continue
-        if taken >= MAX_FETCHES_PER_ROUND or time.monotonic() > deadline:
+        if taken >= MAX_FETCHES_PER_ROUND or time.monotonic() > deadline or entry["name"] in silent:
             break
-        taken += _fetch(context, row.detection_id)
+        taken += _fetch(context, row.detection_id, silent)
     return taken
 
 
@@ -76,22 +83,34 @@ def _baseline(context: Context, entry: dict[str, Any], now: datetime) -> datetim
     return from_iso(known)
 
 
-def _retry_failed(context: Context, deadline: float) -> int:
+def _retry_failed(context: Context, deadline: float, silent: set[str]) -> int:
     with context.store.reading() as tx:
-        due = tx.fetches.due(context.clock(), MAX_FETCHES_PER_ROUND)
-    return sum(_fetch(context, row["detection_id"]) for row in due if time.monotonic() < deadline)
+        due = tx.fetches.due(context.clock(), MAX_DUE_LOOKED_AT)
+    tried = taken = 0
+    for row in due:
+        if tried >= MAX_FETCHES_PER_ROUND or time.monotonic() > deadline:
+            break
+        if row["source_name"] not in silent:
+            tried += 1
+            taken += _fetch(context, row["detection_id"], silent)
+    return taken
 
 
-def _fetch(context: Context, detection_id: str) -> int:
-    """Fetch and store; below the threshold that is all, else the rule is told again. Failures are recorded."""
+def _fetch(context: Context, detection_id: str, silent: set[str]) -> int:
+    """Fetch and store; below the threshold that is all, else the rule is told again. Failures are recorded.
+
+    A source that turns out to be the trouble itself joins ``silent`` and is left alone for this round.
+    """
     try:
         answer = intake.fetch_detection(context, detection_id)
         if answer["starts_task"]:
             _dispatch(context, detection_id, "recovered")
         else:
             tasks.create_task(context, detection_id)
-    except IocScanError:
-        return 0  # recorded by fetch_detection with the time of the next try
+    except IocScanError as error:  # recorded by fetch_detection with the time of the next try
+        if intake.is_source_wide(error):
+            silent.add(ids.split_id(detection_id)[1])
+        return 0
     return 1
 
 

@@ -40,6 +40,31 @@ class Fetches(Namespace):
         self._put(detection_id, row)
         return attempts
 
+    def deferred(
+        self,
+        detection_id: str,
+        *,
+        source_name: str,
+        report_id: str,
+        code: str,
+        message: str,
+        next_try_at: datetime,
+        now: datetime,
+    ) -> None:
+        """Put off to ``next_try_at`` through no fault of the report: no try is counted."""
+        known = self.get(detection_id)
+        row = {
+            "source_name": source_name,
+            "report_id": report_id,
+            "attempts": known["attempts"] if known else 0,
+            "code": code,
+            "message": message,
+            "next_try_at": next_try_at,
+            "state": "pending",
+            "updated_at": now,
+        }
+        self._put(detection_id, row)
+
     def announced(self, detection_id: str, *, source_name: str, report_id: str, now: datetime) -> bool:
         """Note a report to be fetched at once; True if it was unknown (a known one stays as it is)."""
         row = {
