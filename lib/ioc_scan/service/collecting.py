@@ -117,7 +117,8 @@ def _store_states(
     rows: dict[str, dict[str, Any]] = {}
     for event in events:
         rows[event.device_id] = _state_row(job, event)
-    picked = tx.task_devices.pick(job["task_id"], job["manager"], rows)
+    fields = ("run", "state", "outcome")
+    picked = tx.task_devices.pick(job["task_id"], job["manager"], rows, fields)
     known = {name: row for name, row in picked.items() if row["run"] == job["run"]}
     changed = [
         row
@@ -179,7 +180,8 @@ def _store_matches(
     wanted = [event for event in events if event.kind is EventKind.MATCH]
     if not wanted:
         return 0
-    picked = tx.task_devices.pick(job["task_id"], job["manager"], {event.device_id for event in wanted})
+    names = {event.device_id for event in wanted}
+    picked = tx.task_devices.pick(job["task_id"], job["manager"], names, ("group",))
     groups = {name: row["group"] for name, row in picked.items()}
     rows = [
         {

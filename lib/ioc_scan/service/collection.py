@@ -76,7 +76,8 @@ def _asked_devices(tx: Transaction, task_id: str, now: datetime) -> list[dict[st
     found: list[dict[str, Any]] = []
     for job in tx.jobs.open("scan", task_id):
         if job["not_before"] <= now:
-            rows = tx.task_devices.pick(task_id, job["manager"], job["spec"]["device_ids"]).values()
+            fields = ("manager", "group", "state")
+            rows = tx.task_devices.pick(task_id, job["manager"], job["spec"]["device_ids"], fields).values()
             found += [row for row in rows if row["state"] in ("pending", "delivered", "running")]
     return found
 

@@ -67,7 +67,7 @@ def _count(tx: Transaction, task: Row, record: Row) -> Count:
     rows = [
         row
         for manager, ids in record["devices"].items()
-        for row in tx.task_devices.pick(task["task_id"], manager, ids).values()
+        for row in tx.task_devices.pick(task["task_id"], manager, ids, ("matches", "outcome")).values()
     ]
     return Count(
         devices=len(rows),

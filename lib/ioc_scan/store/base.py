@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, Table
+from sqlalchemy import ColumnElement, Select, Table, Text, any_, cast
 from sqlalchemy.dialects import postgresql, sqlite
 
 if TYPE_CHECKING:
@@ -39,6 +40,26 @@ class Namespace:
 
     def _all(self, query: Select[Any]) -> Rows:
         return [dict(row) for row in self._connection.execute(query).mappings()]
+
+    def _among(self, column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+        """``column IN values``; as one array where the database takes one, which is much quicker to prepare."""
+        if self._connection.dialect.name == "postgresql":
+            return column == any_(cast(list(values), postgresql.ARRAY(Text)))
+        return column.in_(values)
+
+    @contextmanager
+    def _planned_by_values(self) -> Iterator[None]:
+        """Let PostgreSQL plan each look-up by its values.
+
+        The generic plan of a prepared statement compares each row of a task with each of many values in turn
+        as long as the table has no statistics, which a task just created never has: 150 ms instead of 5.
+        """
+        if self._connection.dialect.name != "postgresql":
+            yield
+            return
+        self._connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
+        yield
+        self._connection.exec_driver_sql("SET LOCAL plan_cache_mode = auto")
 
     def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update`` on both databases."""
