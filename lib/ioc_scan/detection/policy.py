@@ -54,16 +54,22 @@ class GuardPolicy:
         return self.known_good(sha256) if callable(self.known_good) else sha256 in self.known_good
 
 
-def load_policy(guard: dict[str, Any], trust: str, *, known_good: KnownGood | None = None) -> GuardPolicy:
+def load_policy(
+    guard: dict[str, Any],
+    trust: str,
+    *,
+    known_good: KnownGood | None = None,
+    remember: Callable[[KnownGood], KnownGood] = lambda look_up: look_up,
+) -> GuardPolicy:
     """The policy for a source of this ``trust``, from the ``guard`` section of the configuration.
 
-    ``known_good`` is asked beside the operator's file. Raises ConfigError where a list cannot be read:
-    judging without it would be guessing.
+    ``known_good`` is asked beside the operator's file; ``remember`` wraps the look-up over the network. Raises
+    ConfigError where a list cannot be read: judging without it would be guessing.
     """
     digests = frozenset(_digest(line, guard["known_good_file"]) for line in _lines(guard, "known_good_file"))
     asked = [known_good] if known_good else []
     if guard.get("hash_lookup_url"):
-        asked.append(_hash_lookup(guard["hash_lookup_url"]).is_known_good)
+        asked.append(remember(hash_lookup(guard["hash_lookup_url"]).is_known_good))
     return GuardPolicy(
         threshold_score=float(guard.get("threshold_score") or 70),
         trust=trust,
@@ -81,7 +87,7 @@ def load_policy(guard: dict[str, Any], trust: str, *, known_good: KnownGood | No
 
 
 @functools.lru_cache(maxsize=4)
-def _hash_lookup(url: str) -> HashLookup:
+def hash_lookup(url: str) -> HashLookup:
     """One for each address, so that its answers are remembered. Loaded when asked for: it needs HTTP."""
     from ioc_scan.detection.hash_lookup import HashLookup
 

@@ -9,6 +9,7 @@ from ioc_scan.retention import PROFILES, RetentionPlan, plan_retention
 from ioc_scan.service.approvals import expire_approvals
 from ioc_scan.service.context import Context
 from ioc_scan.service.ending import end_task, hear_out, withdraw_ended
+from ioc_scan.service.guarding import ANSWER_KEPT, LOOKED_UP
 from ioc_scan.service.names import new_id
 from ioc_scan.service.publishing import end_of_life, push_jobs
 from ioc_scan.service.sealing import seal, send
@@ -137,6 +138,7 @@ def _tidy(context: Context) -> None:
     _in_batches(context, lambda tx: tx.deletion.delete_leftovers_before(now - longest))
     _in_batches(context, lambda tx: tx.deletion.delete_detections_before(now - longest - longest))
     _in_batches(context, lambda tx: tx.deletion.delete_summaries(SUMMARIES_KEPT))
+    _in_batches(context, lambda tx: tx.flags.forget(LOOKED_UP, now - ANSWER_KEPT))
 
 
 def _in_batches(context: Context, delete: Callable[[Transaction], int]) -> int:
