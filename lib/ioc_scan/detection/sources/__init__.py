@@ -19,6 +19,7 @@ SOURCE_TYPES = {
     "cuckoo3": "cuckoo3.Cuckoo3Source",
     "vmray": "vmray.VmraySource",
     "kata": "kata.KataSource",
+    "ksc": "ksc.KscSource",
 }
 
 
