@@ -94,6 +94,7 @@ def export_audit(
         "events": len(lines),
         "head": f"{event_id}:{digest}",
         "message": f"{len(lines)} events written to {path}.",
+        "chat": f"{len(lines)} events written to {path}.",
         "next_step": f"st2 run ioc_scan.verify_audit heads={event_id}:{digest}",
     }
 

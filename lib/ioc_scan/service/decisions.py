@@ -9,6 +9,7 @@ from ioc_scan.errors import NotFoundError
 from ioc_scan.reports.tables import Column
 from ioc_scan.service import rights
 from ioc_scan.service.approvals import expire_approvals, open_approval
+from ioc_scan.service.chat import chat_table
 from ioc_scan.service.context import Context
 from ioc_scan.service.four_eyes import forget
 from ioc_scan.service.names import named_devices
@@ -159,7 +160,8 @@ def list_approvals(
         "decided_by",
     ]
     step = "st2 run ioc_scan.respond task_id=TASK dry_run=true shows what an approval would touch"
-    return page(rows, columns, len(rows), step, "no approvals")
+    answer = page(rows, columns, len(rows), step, "no approvals")
+    return answer | {"chat": chat_table(rows, columns[1:], len(rows), "no approvals")}
 
 
 def _about(tx: Transaction, approval: Row) -> Row:

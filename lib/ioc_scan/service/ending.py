@@ -138,3 +138,8 @@ def withdraw_ended(context: Context, task_id: str | None = None) -> tuple[int, i
         confirmed += len(gone)
         pending += len(left)
     return confirmed, pending
+
+
+def taken_back(withdrawn: int, pending: int) -> str:
+    """What :func:`withdraw_ended` did, in words."""
+    return f"{withdrawn} jobs were taken back from devices, {pending} wait for devices that are away"

@@ -129,6 +129,6 @@ def cancel_task(
         "state": "cancelled",
         "withdrawn": withdrawn,
         "pending": pending,
-        "message": f"Task {task_id} is cancelled; {withdrawn} devices gave it back, {pending} will when they can.",
+        "message": f"Task {task_id} is cancelled; {ending.taken_back(withdrawn, pending)}.",
         "next_step": f"st2 run ioc_scan.get_results task_id={task_id}",
     }

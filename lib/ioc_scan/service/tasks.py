@@ -349,7 +349,7 @@ def delete_task(
         "state": task["state"],
         "withdrawn": withdrawn,
         "pending": pending,
-        "message": f"Task {task_id} is {task['state']}; {withdrawn} devices gave it back, {pending} will later.",
+        "message": f"Task {task_id} is {task['state']}; {ending.taken_back(withdrawn, pending)}.",
         "next_step": "st2 run ioc_scan.list_tasks",
     }
 
