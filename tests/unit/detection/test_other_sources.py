@@ -313,6 +313,31 @@ def test_kata_detections(kata: tuple[Kata, str], certificates: Path) -> None:
         source.list_new(None, NOW)
 
 
+def test_kata_finds_one_among_many(kata: tuple[Kata, str], certificates: Path) -> None:
+    server, url = kata
+    server.detects = [detect(number) for number in range(1, 9001)]
+    assert kata_source(url, certificates).fetch("9000")["detection_id"] == "kata:lab:9000"
+    source = kata_source(url, certificates)
+    rows, _ = source.list_new(None, NOW)
+    assert source.fetch(rows[0].report_id)["source"]["report_id"] == "1"
+    assert len(server.requests) == 2, "what was listed is not asked for again"
+
+
+def test_kata_with_the_detection_of_its_documentation(kata: tuple[Kata, str], certificates: Path) -> None:
+    server, url = kata
+    documented = json.loads(shared_data("ksc", "51_kata_detects.json").read_text())["item"]
+    server.detects = [documented]
+    source = kata_source(url, certificates)
+    ((row,), _) = source.list_new(None, NOW)
+    with pytest.raises(InputError, match="report_wrong_schema"):  # its digests are three dots
+        source.fetch(row.report_id)
+    documented["object"]["processedObject"].update({"MD5": "A" * 32, "SHA256": "B" * 64})
+    server.detects = [documented]
+    detection = kata_source(url, certificates).fetch(row.report_id)
+    assert detection["detected_at"] == "2024-05-01T10:00:00Z"
+    assert detection["target"]["name"] == "a.exe" and codes(classify(detection).actionable) == ["target"]
+
+
 @pytest.mark.parametrize(("client", "authority"), [("stranger", "authority"), ("client", "stranger")])
 def test_wrong_certificates_on_either_side(
     kata: tuple[Kata, str], certificates: Path, client: str, authority: str

@@ -19,10 +19,11 @@ from ioc_scan.detection.values import clean_time
 from ioc_scan.errors import ConfigError, IocScanError, SourceError
 from ioc_scan.text import printable
 
-PAGE_ROWS = 1000
+#: The most KATA gives in one answer. One detection cannot be asked for, so ``fetch`` finds what is among these.
+PAGE_ROWS = 10_000
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 #: Detections kept in memory between list and fetch.
-MAX_HELD = 5000
+MAX_HELD = 2 * PAGE_ROWS
 _ID = re.compile(r"[0-9]{1,18}")
 
 
