@@ -1,4 +1,4 @@
-"""``make demo``: the main job done for real on three folder trees, from a sandbox report to the last prune."""
+"""``make demo``: the main job done for real on three devices, from a sandbox report to the last prune."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from ioc_scan.reports import tables
 from ioc_scan.reports.tables import Column
 from ioc_scan.service.context import ALLOW_TEMPORARY_VARIABLE
 
-from standalone import demo_stage
+from standalone import demo_ssh, demo_stage
 from standalone.display import LivePrinter
 from standalone.engine import Engine
 
@@ -32,6 +34,18 @@ PATIENCE_SECONDS = 180
 USER = "demo-operator"
 
 
+@contextlib.contextmanager
+def _folders(stage: demo_stage.Stage) -> Iterator[list[dict[str, Any]]]:
+    yield []
+
+
+#: What makes the three devices of the stage reachable, and gives the device managers that do so.
+FLEETS: dict[str, Callable[[demo_stage.Stage], AbstractContextManager[list[dict[str, Any]]]]] = {
+    "local": _folders,
+    "ssh": demo_ssh.devices,
+}
+
+
 class Failed(Exception):
     """A promise of the demo that was not kept."""
 
@@ -40,13 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 only if every promise was seen to hold."""
     parser = argparse.ArgumentParser(prog="python -m standalone demo", description=__doc__)
     parser.add_argument("--report", type=Path, help="a sandbox report of your own (JSON, may be gzip)")
+    parser.add_argument(
+        "--fleet", choices=sorted(FLEETS), default="local", help="how the devices are reached"
+    )
     options = parser.parse_args(argv)
     os.environ[ALLOW_TEMPORARY_VARIABLE] = "1"
     folder = Path(tempfile.mkdtemp(prefix="ioc_scan-demo-"))
     started = time.monotonic()
     try:
         stage = demo_stage.build(folder)
-        checks = _real_report(stage, options.report) if options.report else _whole_way(stage)
+        with FLEETS[options.fleet](stage) as managers:
+            stage = replace(stage, managers=managers)
+            checks = _real_report(stage, options.report) if options.report else _whole_way(stage)
     except Failed as failure:
         print(f"\nFAILED: {failure}\nEverything is left in {folder}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,6 +30,8 @@ class Stage:
 
     folder: Path
     sample_sha256: str
+    #: Device managers of another engine than folders; else three folder trees are the devices.
+    managers: Sequence[dict[str, Any]] = ()
 
     @property
     def reports(self) -> Path:
@@ -63,7 +66,8 @@ class Stage:
                     "cpu_percent": 100,
                 }
             ],
-            "device_managers": [
+            "device_managers": list(self.managers)
+            or [
                 {
                     "name": "local",
                     "type": "local",
