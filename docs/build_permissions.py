@@ -53,6 +53,7 @@ ACTIONS = {
     "reopen_approvals": "respond",
     "restore_object": "restore",
     "learn_known_good": "learn",
+    "learn_ksc_template": "raise",
     "collect_results": UPKEEP,
     "confirm_dispatch": UPKEEP,
     "process_results": UPKEEP,

@@ -9,6 +9,7 @@ looking     get_coverage, list_detections, explain_detection, health
 audit       verify_audit, export_audit
 killswitch  kill_switch                              views     list_*, get_*
 outputs     export_iocs, render_report               setup     check_setup
+templates   learn_ksc_template
 """
 
 from __future__ import annotations

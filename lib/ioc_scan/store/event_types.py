@@ -43,7 +43,14 @@ class EventType(str, Enum):
 
     # IOC files and tasks
     IOC_GENERATED = ("ioc_generated", "An OpenIOC file was generated from a detection.")
-    KNOWN_GOOD_LEARNED = ("known_good_learned", "The digests of a clean image were added to the known-good list.")
+    TEMPLATE_LEARNED = (
+        "template_learned",
+        "The template tasks of Kaspersky Security Center were learned, or learned anew.",
+    )
+    KNOWN_GOOD_LEARNED = (
+        "known_good_learned",
+        "The digests of a clean image were added to the known-good list.",
+    )
     IOC_EXPORTED = ("ioc_exported", "IOC files were exported.")
     TASK_CREATED = ("task_created", "A group IOC scan task was created.")
     TASK_REDETECTED = ("task_redetected", "The object of a live task was detected again.")

@@ -214,9 +214,5 @@ def test_the_sample_of_the_reference_is_understood(lab: Lab) -> None:
     lab.server.world.events.append({**decode(raw), "KLVSRV_ID": 0})
     number = str(decode(raw)["event_db_id"])
     detection = lab.source().fetch(number)
-    assert (
-        detection["detected_at"]
-        == "2024-05-01T09:59:00Z"
-        == from_iso("2024-05-01T09:59:00Z").strftime("%Y-%m-%dT%H:%M:%SZ")
-    )
+    assert detection["detected_at"] == "2024-05-01T09:59:00Z"
     assert detection["verdict"]["families"] == ["HEUR:Trojan.Win32.Generic"]

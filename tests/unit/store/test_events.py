@@ -104,6 +104,7 @@ RELEASED = [
     "task_rotated",
     "task_start_refused",
     "task_started",
+    "template_learned",
     "trust_ceiling_applied",
     "withdrawal_completed",
 ]
