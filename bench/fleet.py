@@ -214,6 +214,7 @@ def _full_house(
             with context.store.transaction() as tx:
                 tx.task_groups.set(made, [("large", "fleet", "ask")])
             copy_devices(context.store, source, made)
+        context.store.optimize()  # as each prune does
         looks: dict[str, Callable[[], Any]] = {
             f"list_tasks ({options.tasks} tasks)": lambda: views.list_tasks(context, limit=100),
             "get_coverage": lambda: looking.get_coverage(context, source),

@@ -32,7 +32,8 @@ def list_tasks(
     with context.store.reading() as tx:
         tasks = tx.tasks.list(states, limit=limit or 50, offset=offset or 0)
         total = sum(n for name, n in tx.tasks.counts().items() if states is None or name in states)
-        rows = [_task_row(tx, task) for task in tasks]
+        found = tx.matches.states_of([task["task_id"] for task in tasks])
+    rows = [_task_row(task, found.get(task["task_id"], {})) for task in tasks]
     columns = [
         Column("task_id", "task", fixed=True),
         Column("name", "object", keep="start"),
@@ -49,9 +50,7 @@ def list_tasks(
     return page(rows, columns, total, step, "no tasks")
 
 
-def _task_row(tx: Any, task: Row) -> Row:
-    counts = tx.matches.counts(task["task_id"])
-    states = counts["by_response_state"]
+def _task_row(task: Row, states: dict[str, int]) -> Row:
     coverage = task["coverage"] or {}
     return {
         "task_id": task["task_id"],
@@ -66,7 +65,7 @@ def _task_row(tx: Any, task: Row) -> Row:
         "answered": coverage.get("answered", 0),
         "matched": coverage.get("matched", 0),
         "failed": coverage.get("failed", 0),
-        "matches": counts["matches"],
+        "matches": sum(states.values()),
         "quarantined": states.get("quarantined", 0),
         "waiting": states.get("awaiting_approval", 0),
         "created_at": _iso(task["created_at"]),

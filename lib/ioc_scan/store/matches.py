@@ -253,6 +253,16 @@ class Matches(Namespace):
             "by_response_state": by_state,
         }
 
+    def states_of(self, task_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """``{task_id: {response_state: n}}`` of many tasks at once; tasks without matches are left out."""
+        found: dict[str, dict[str, int]] = {}
+        kinds = (matches.c.task_id, matches.c.response_state)
+        for part in chunks(task_ids):
+            query = select(*kinds, func.count().label("number")).where(matches.c.task_id.in_(part))
+            for row in self._connection.execute(query.group_by(*kinds)):
+                found.setdefault(row.task_id, {})[row.response_state] = row.number
+        return found
+
     def devices_with(self, sha256: str) -> int:
         """On how many devices an object of this SHA-256 was matched, over all tasks still kept."""
         pairs = (
