@@ -67,11 +67,13 @@ class SaltApi:
             "kwarg": dict(arguments),
             "timeout": seconds,
             "gather_job_timeout": seconds,
+            "full_return": True,  # else a minion's silence and its words look alike
         }
         answer = self._call(low)
         if not isinstance(answer, dict):
             raise _unexpected()
-        return {device: answer[device] for device in device_ids if device in answer}
+        returned = {device: answer[device] for device in device_ids if isinstance(answer.get(device), dict)}
+        return {device: one.get("ret") for device, one in returned.items() if one.get("out") != "no_return"}
 
     def master(self, function: str, **arguments: Any) -> dict[str, Any]:
         """Run a function of our runner. Raises DeviceError ``salt_runner_missing`` or ``salt_runner_failed``."""
