@@ -1,26 +1,32 @@
-"""Writes docs/guard.md from the code and from real reports: ``python docs/build_guard_page.py FOLDER > docs/guard.md``.
+"""Writes docs/guard.md from the code and real reports: ``python docs/build_guard_page.py FOLDER... > docs/guard.md``.
 
-FOLDER holds CAPE reports, plain or gzip; those of mandiant/capa-testfiles (Apache-2.0) make the page as it is.
+A FOLDER holds CAPE reports or VMRay summaries, plain or gzip, or one analysis of Cuckoo 3 (``analysis.json`` and
+``post.json``). The CAPE reports of mandiant/capa-testfiles (Apache-2.0) are on the page as it is.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from ioc_scan.detection.cuckoo3 import POST_WANTED, Cuckoo3Analysis
 from ioc_scan.detection.guard import Triage, classify
 from ioc_scan.detection.guard_reasons import REASONS, TIERS
-from ioc_scan.detection.normalize import normalize_report
+from ioc_scan.detection.normalize import finished, normalize_report
+from ioc_scan.detection.reading import ReportReader
+from ioc_scan.detection.selection import Selection
 from ioc_scan.text import printable
 
 HEAD = """\
 # The guard: what may be touched
 
-Made by `python docs/build_guard_page.py FOLDER > docs/guard.md`; change the code, not this page.
+Made by `python docs/build_guard_page.py FOLDER... > docs/guard.md`; change the code, not this page.
 
 A sandbox report names hundreds of files, addresses and keys. Most of them are harmless: copies of Windows
 programs, updaters that ran at the same time, the victim's own documents. The guard puts every indicator into
@@ -57,16 +63,36 @@ SETTINGS = """
 
 A source's `trust` sets how far its word goes: `hunt` (report only), `target` (its target may become
 actionable), `artefacts` (what it marks malicious itself, too).
+
+An answer of the hash look-up counts for a day, its silence (`known_good_unchecked`) for half an hour, so that all
+steps of a workflow see the same tiers.
+
+## What your clean image holds
+
+`learn_known_good` hashes every file of a clean image into the list `known_good.list` in the store's folder. A
+target found there is only hunted, with the alert `known_good_conflict`; a dropped file found there is left out.
+
+```
+st2 run ioc_scan.learn_known_good folder=/mnt/image origin=windows-11-24h2 days=180
+st2 run ioc_scan.learn_known_good device_id=ws00
+```
+
+* `folder` lies on the machine that runs actions: mount the disk or the image there, read-only.
+* `device_id` names a device of a manager of type `local`, whose files lie on that machine, too. Files of devices
+  behind other managers are not fetched: give the folder of their mounted image.
+* Each digest carries its origin and an expiry (`days`, a year if left out); after that it counts no more. Learn
+  again after each update of the image. A million digests take 38 MB, and a look-up some microseconds.
+* Only a person may learn; who did is in the audit trail (`known_good_learned`).
 """
 
 
-def main(folder: Path) -> None:
+def main(folders: list[Path]) -> None:
     print(HEAD)
-    print("| report | verdict | target | actionable | hunt | suppressed |")
-    print("|---|---|---|---|---|---|")
-    for path in sorted(folder.glob("*.json*")):
-        detection = normalize_report(path, instance="lab")
-        print(row(path.name, detection, classify(detection)))
+    print("| source | report | verdict | target | actionable | hunt | suppressed |")
+    print("|---|---|---|---|---|---|---|")
+    for folder in folders:
+        for name, detection in detections(folder):
+            print(row(name, detection, classify(detection)))
     print("\n## Every reason\n\n| tier | reason | meaning |\n|---|---|---|")
     for tier in TIERS:
         for code, (of_tier, words) in REASONS.items():
@@ -75,13 +101,27 @@ def main(folder: Path) -> None:
     print(SETTINGS, end="")
 
 
+def detections(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if (folder / "analysis.json").exists():
+        analysis = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
+        form = Cuckoo3Analysis(analysis)
+        with (folder / "post.json").open("rb") as post:
+            form.add_post(Selection(ReportReader(post), POST_WANTED))
+        yield analysis["id"], finished("cuckoo3", "lab", analysis["id"], form.normal_form(), None)
+        return
+    for path in sorted(folder.glob("*.json*")):
+        yield path.name[:8], normalize_report(path, instance="lab")
+
+
 def row(name: str, detection: dict[str, Any], triage: Triage) -> str:
     verdict = triage.verdict
     families = f", {', '.join(verdict['families'])}" if verdict.get("families") else ""
     kind = detection["target"].get("file_type", "").split(",")[0]
-    said = f"{verdict['result']} {verdict.get('score', 0):g}{families}"
+    score = f" {verdict['score']:g}" if "score" in verdict else ""
+    said = f"{verdict['result']}{score}{families}"
     cells = [
-        f"`{name[:8]}`",
+        detection["source"]["product"],
+        f"`{name}`",
         said,
         kind,
         *(tier(entries) for entries in (triage.actionable, triage.hunt, triage.suppressed)),
@@ -99,4 +139,4 @@ def tier(entries: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(argument) for argument in sys.argv[1:]])

@@ -146,6 +146,19 @@ def test_rights_and_chat_identities_are_looked_at(town: World) -> None:
     assert "warning_group_unknown" in names and "warning_no_roles" not in names
 
 
+def test_keys_in_the_configuration_itself_are_a_warning_and_not_shown(town: World, tmp_path: Path) -> None:
+    assert setup_codes(town)["secrets"] == "ok"
+    lab = {"name": "c1", "type": "cape", "url": "http://127.0.0.1:9"}
+    town.config["sources"].append({**lab, "token": "s3cr3t"})
+    with town.context() as context:
+        answer = check_setup(context)
+    assert "warning_secret_in_config" in [check["code"] for check in answer["checks"]]
+    assert "c1.token" in str(answer) and "s3cr3t" not in str(answer)
+    (tmp_path / "key").write_text("s3cr3t")
+    town.config["sources"][-1] = {**lab, "token_file": str(tmp_path / "key")}
+    assert setup_codes(town)["secrets"] == "ok"
+
+
 def test_a_clock_that_runs_behind_is_noticed(town: World) -> None:
     with town.context() as context:
         town.submit(context, b"x" * 100)

@@ -23,6 +23,8 @@ SOON = timedelta(days=30)
 #: Clocks of the hosts of one installation may differ by this much.
 CLOCK_SLACK = timedelta(minutes=5)
 _CERTIFICATES = ("ca_file", "client_cert_file")
+_SECRETS = ("token", "password", "secret", "key")
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*([^;#]*)")
 
 
@@ -166,4 +168,16 @@ def _end(certificate: Any) -> datetime:
     return certificate.not_valid_after.replace(tzinfo=timezone.utc)
 
 
-MORE_PARTS = (_certificates, _rights, _audit, _clock, _versions)
+def _secrets(context: Context) -> Iterator[Check]:
+    """StackStorm hands the configuration to actions as an argument, which process lists show to everybody."""
+    entries = [*context.config["sources"], *context.config["device_managers"]]
+    found = [f"{entry['name']}.{key}" for entry in entries for key in _SECRETS if entry.get(key)]
+    found += ["store.url"] if _PASSWORD.search(str(context.config["store"].get("url") or "")) else []
+    if found:
+        message = f"stands in the configuration itself, so process lists show it: {', '.join(found)}"
+        yield bad("secrets", "warning_secret_in_config", message, "Use the form ending in _file instead.")
+    else:
+        yield good("secrets", "none in the configuration itself")
+
+
+MORE_PARTS = (_secrets, _certificates, _rights, _audit, _clock, _versions)

@@ -13,7 +13,8 @@ PAGE = REPOSITORY / "docs" / "guard.md"
 
 
 def test_the_page_is_what_its_command_makes() -> None:
-    command = [sys.executable, "docs/build_guard_page.py", str(shared_data("cape"))]
+    folders = [str(shared_data(product)) for product in ("cape", "cuckoo3", "vmray")]
+    command = [sys.executable, "docs/build_guard_page.py", *folders]
     made = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120
     ).stdout
