@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -101,6 +102,24 @@ def ksc_fleet(folder: Path, learned: bool = True) -> Iterator[KscFleet]:
     assert server.open_iterators == []
 
 
+@contextmanager
+def time_passes(world: Any, step_seconds: float = 0.05) -> Iterator[None]:
+    """The devices go on by themselves."""
+    over = threading.Event()
+
+    def steps() -> None:
+        while not over.wait(step_seconds):
+            world.advance()
+
+    thread = threading.Thread(target=steps, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def with_iocs(job: Job, *contents: bytes, hunt_names: Sequence[str] = ()) -> Job:
     """The job with the IOC files its plan was made of, as the service hands them over."""
     files = [actionable_ioc(*contents)]
@@ -109,4 +128,4 @@ def with_iocs(job: Job, *contents: bytes, hunt_names: Sequence[str] = ()) -> Job
     return replace(job, iocs={hashlib.sha256(content).hexdigest(): content for content in files})
 
 
-__all__ = ["DEVICES", "KscFleet", "ksc_fleet", "with_iocs"]
+__all__ = ["DEVICES", "KscFleet", "ksc_fleet", "time_passes", "with_iocs"]
