@@ -52,14 +52,17 @@ def fetch_detection(context: Context, detection_id: str, degraded: bool | None =
     except IocScanError as error:
         if known is not None:  # the report is gone or unreadable now; what was stored is what counts
             return _answer(known["document"], "same", judge(context, known["document"], known["source_name"]))
-        if is_source_wide(error):
-            defer(context, detection_id, instance, report_id, error)
+        tried = len(RETRY_PAUSES) if degraded else _tries(context, detection_id)
+        try:
+            if is_source_wide(error):
+                raise
+            last = tried >= len(RETRY_PAUSES)
+            entry_alone = _list_entry(context, instance, report_id) if last else None
+        except SourceUnavailable as unavailable:
+            defer(context, detection_id, instance, report_id, unavailable, tried)
             raise
-        entry_alone = _list_entry(context, instance, report_id) if degraded else None
         if entry_alone is None:
-            given_up = record_failure(context, detection_id, instance, report_id, error) is None
-            entry_alone = _list_entry(context, instance, report_id) if given_up and not degraded else None
-        if entry_alone is None:
+            record_failure(context, detection_id, instance, report_id, error)
             raise
         return store_detection(context, entry_alone, instance)
     return store_detection(context, detection, instance)
@@ -69,8 +72,16 @@ def _list_entry(context: Context, instance: str, report_id: str) -> dict[str, An
     """What the source's list knows of a report that cannot be had: marked ``degraded``, better than nothing."""
     try:
         return context.source(instance).fetch_degraded(report_id)
-    except IocScanError:
+    except IocScanError as error:
+        if is_source_wide(error):
+            raise  # a list that cannot be asked just now is not one that knows nothing
         return None
+
+
+def _tries(context: Context, detection_id: str) -> int:
+    with context.store.reading() as tx:
+        known = tx.fetches.get(detection_id)
+    return int(known["attempts"]) if known else 0
 
 
 def submit_detection(context: Context, payload: str, source: str) -> dict[str, Any]:
@@ -188,9 +199,9 @@ def is_source_wide(error: IocScanError) -> bool:
 
 
 def defer(
-    context: Context, detection_id: str, source_name: str, report_id: str, error: IocScanError
+    context: Context, detection_id: str, source_name: str, report_id: str, error: IocScanError, tried: int
 ) -> datetime:
-    """Wait for the source without counting a try; one event for each kind of trouble, not for each look."""
+    """Wait for the source; it stays at ``tried`` tries. One event for each kind of trouble, not for each look."""
     now = context.clock()
     asked = timedelta(seconds=getattr(error, "retry_after_seconds", None) or 0)
     next_try = now + min(max(asked, DEFER_PAUSE), LONGEST_DEFER)
@@ -202,6 +213,7 @@ def defer(
             report_id=report_id,
             code=error.code,
             message=error.message,
+            attempts=tried,
             next_try_at=next_try,
             now=now,
         )

@@ -195,6 +195,10 @@ def explain_detection(
         ("indicators", ", ".join(f"{number} {name}" for name, number in counts.items())),
         ("left out", ", ".join(f"{n} {code}" for code, n in _codes(triage.suppressed))),
         ("alerts", ", ".join(triage.alerts)),
+        (
+            "lost on the way",
+            ", ".join(f"{n} {code}" for code, n in row["document"].get("losses", {}).items()),
+        ),
     ]
     said = [(name, value) for name, value in pairs if value]
     step = (

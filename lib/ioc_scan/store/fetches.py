@@ -48,15 +48,15 @@ class Fetches(Namespace):
         report_id: str,
         code: str,
         message: str,
+        attempts: int,
         next_try_at: datetime,
         now: datetime,
     ) -> None:
-        """Put off to ``next_try_at`` through no fault of the report: no try is counted."""
-        known = self.get(detection_id)
+        """Put off to ``next_try_at`` through no fault of the report, which stays at so many attempts."""
         row = {
             "source_name": source_name,
             "report_id": report_id,
-            "attempts": known["attempts"] if known else 0,
+            "attempts": attempts,
             "code": code,
             "message": message,
             "next_try_at": next_try_at,
