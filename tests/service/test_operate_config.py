@@ -13,6 +13,9 @@ from ioc_scan.cli import main
 from ioc_scan.config import load_config
 from ioc_scan.service.setup import check_setup
 
+from standalone.config import resolve_config
+from standalone.pack import load_pack
+
 from .world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -25,6 +28,15 @@ def test_the_example_of_every_earlier_release_still_loads(path: Path) -> None:
     """The schema only gains optional keys: an upgrade never stops on a configuration that worked."""
     config = load_config(yaml.safe_load(path.read_text()))
     assert config["threat_response_policies"] and config["sources"]
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_it_loads_as_stackstorm_hands_it_over(path: Path) -> None:
+    """StackStorm makes every section with properties, so nothing inside an optional one may be required."""
+    raw = yaml.safe_load(path.read_text())
+    raw["device_managers"].append({"name": "remote", "type": "ssh"})
+    resolved = resolve_config(load_pack(REPOSITORY), raw, lambda name: None, "stanley")
+    load_config(json.loads(json.dumps(resolved)))
 
 
 def test_the_present_release_keeps_a_copy_of_its_example() -> None:
