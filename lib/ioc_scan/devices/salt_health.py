@@ -10,6 +10,8 @@ from ..text import printable
 from .base import Problem
 from .salt_api import SaltApi
 
+#: Past this many devices nothing was ever tried; the health check says so.
+COMFORTABLE_DEVICES = 5000
 #: The most minions a health check asks for their module.
 _ASK_AT_MOST = 200
 
@@ -44,6 +46,15 @@ def salt_problems(
                         fatal=False,
                     )
                 )
+        if len(members) > COMFORTABLE_DEVICES:
+            problems.append(
+                Problem(
+                    "fleet_too_large",
+                    f"{len(members)} devices behind one Salt master",
+                    f"past {COMFORTABLE_DEVICES} split the fleet over several masters, each with its entry",
+                    fatal=False,
+                )
+            )
         if members:
             problems += _minions(api.minions(members[:_ASK_AT_MOST], "hello", {}))
     except IocScanError as error:
