@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test soak bench lint venv clean
+.PHONY: demo test soak bench lint pictures venv clean
 
 venv: $(STAMP)
 
@@ -42,6 +42,10 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(PY) -m standalone lint
+
+# The README's pictures, from a real run of the demo; needs chromium.
+pictures: $(STAMP)
+	$(PY) docs/build_pictures.py
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache
