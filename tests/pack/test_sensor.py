@@ -207,6 +207,22 @@ def test_a_source_that_hangs_delays_no_other(node: Node) -> None:
         node.kill()
 
 
+def test_a_key_in_the_configuration_is_nowhere_to_be_seen(node: Node) -> None:
+    odd = {"type": "cape", "url": "http://127.0.0.1:9", "token": "s3cr3t-t0ken"}
+    node.sources = [
+        {"name": "closed", **odd},
+        {"name": "wrong", **odd, "url": "http://user:s3cr3t-t0ken@x"},
+        {"name": "blank", **odd, "token": "s3cr3t-t0ken s3cr3t-t0ken"},
+        {"name": "strange", **odd, "look_back_hours": "s"},
+    ]
+    node.start()
+    node.poll()
+    node.stop()
+    said = node.stderr.read_text()
+    assert "source_unreachable" in said and "source_url" in said and "secret_unreadable" in said
+    assert "s3cr3t" not in said + node.datastore.read_text()
+
+
 def test_a_death_before_the_first_look_is_no_second_first_start(node: Node) -> None:
     node.sources[0]["backfill_hours"] = 0
     node.put("old.json")
