@@ -182,6 +182,8 @@ def measure(folder: Path, url: str, options: argparse.Namespace) -> list[tuple[s
             for task_id in ids:
                 tasks.start_task(context, task_id, account="stanley")
             small.append(timed(partial(collection.collect_results, context)))
+            for task_id in ids:  # else their matches are due in every later round
+                responses.respond(context, task_id, account="stanley")
         with place.context("large") as context:
             task_id = place.new_task(context)
             publishing.append(timed(partial(tasks.start_task, context, task_id, account="stanley")))

@@ -55,7 +55,7 @@ def _look(context: Context, task_id: str) -> dict[str, Any]:
             )
         coverage = tx.task_devices.coverage(task_id)
         busy = _asked_devices(tx, task_id, context.clock())
-        due = tx.matches.list(task_id, tier="actionable", response_state="none", limit=100_000)
+        due = tx.matches.due(task_id, limit=100_000)
         running = tx.responses.list(task_id, "running")
     ended = task["state"] not in LIVE_STATES or task["state"] == "completed"
     return {
@@ -123,9 +123,7 @@ def _announce_due(context: Context, task_id: str | None) -> None:
     with context.store.reading() as tx:
         tasks = tx.tasks.list(LIVE_STATES, limit=100_000)
         due = [
-            (task, tx.matches.list(task["task_id"], tier="actionable", response_state="none", limit=1000))
-            for task in tasks
-            if task_id in (None, task["task_id"])
+            (task, tx.matches.due(task["task_id"])) for task in tasks if task_id in (None, task["task_id"])
         ]
     places = {(row["manager"], row["group"]) for _, rows in due for row in rows}
     online = reachability(context, places)

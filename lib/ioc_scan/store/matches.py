@@ -253,6 +253,17 @@ class Matches(Namespace):
             "by_response_state": by_state,
         }
 
+    def due(self, task_id: str, limit: int = 1000) -> Rows:
+        """Actionable matches nobody acted on, asked about or reported: match_id, manager, group, device_id."""
+        columns = (matches.c.match_id, matches.c.manager, matches.c.group, matches.c.device_id)
+        where = (
+            matches.c.task_id == task_id,
+            matches.c.tier == "actionable",
+            matches.c.response_state == "none",
+        )
+        order = (matches.c.found_at, matches.c.match_id)
+        return self._all(select(*columns).where(*where).order_by(*order).limit(limit))
+
     def states_of(self, task_ids: Sequence[str]) -> dict[str, dict[str, int]]:
         """``{task_id: {response_state: n}}`` of many tasks at once; tasks without matches are left out."""
         found: dict[str, dict[str, int]] = {}
