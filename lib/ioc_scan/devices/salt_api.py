@@ -181,7 +181,7 @@ class SaltApi:
                         f"salt-api answered with status {response.status_code}",
                         "its log says why; netapi_enable_clients must list local and runner",
                     )
-                return json.loads(_limited(response, seconds))
+                answer = json.loads(_limited(response, seconds))
         except requests.exceptions.SSLError:
             raise DeviceError(
                 "salt_certificate",
@@ -196,6 +196,9 @@ class SaltApi:
             ) from None
         except ValueError:
             raise _unexpected() from None
+        if answer is None:
+            raise _unexpected()
+        return answer
 
 
 def check_url(name: str, url: str) -> None:
