@@ -46,6 +46,9 @@ def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_processes_are_those_that_psutil_sees() -> None:
+    before = {
+        process.pid: " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
+    }
     known = {item["pid"]: item for item in items("ProcessItem")}
     compared = 0
     for process in psutil.process_iter():
