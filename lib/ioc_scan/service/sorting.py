@@ -138,7 +138,7 @@ def _by_mode(
     online: Mapping[Device, Online],
 ) -> None:
     groups = tx.task_groups.list(task["task_id"])
-    devices = {_device(row): row for row in tx.task_devices.list(task["task_id"], limit=1_000_000)}
+    devices = _devices_of(tx, task["task_id"], rows)
     auto: list[Row] = []
     ask: list[Row] = []
     for row in rows:
@@ -160,13 +160,28 @@ def _by_mode(
     coverage = tx.task_devices.coverage(task["task_id"])
     # Those that can answer: they took the task, or are there and are about to.
     coming = [
-        name for name, row in devices.items() if row["state"] == "pending" and online.get(name) is Online.YES
+        device
+        for manager in {group["manager"] for group in groups}
+        for device in tx.task_devices.device_ids(task["task_id"], manager, ("pending",))
+        if online.get((manager, device)) is Online.YES
     ]
     reachable = max(coverage["reached"] + len(coming), 1)
     if coverage["answered"] * 100 < percent * reachable:
         plan.hold("waiting_for_answers", auto, answered=coverage["answered"], reachable=reachable)
         return
     plan.act = _within_limits(context, tx, task, auto, plan)
+
+
+def _devices_of(tx: Transaction, task_id: str, rows: Sequence[Row]) -> dict[Device, Row]:
+    """What the task knows of the devices of these matches."""
+    wanted: dict[str, set[str]] = {}
+    for row in rows:
+        wanted.setdefault(row["manager"], set()).add(row["device_id"])
+    return {
+        (manager, device): row
+        for manager, names in wanted.items()
+        for device, row in tx.task_devices.pick(task_id, manager, names, ("manager", "group", "tags")).items()
+    }
 
 
 def _within_limits(
