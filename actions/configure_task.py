@@ -6,7 +6,7 @@ from st2common.runners.base_action import Action
 class ConfigureTaskAction(Action):
     def run(self, task_id, response_mode, group, quarantine, terminate_processes, exclude_devices,
             scope, roots, idle_only, idle_max_wait_hours, cpu_percent, account, chat_user,
-            start=None, start_window=None, start_time_zone=None, start_period_hours=None):
+            start, start_window, start_time_zone, start_period_hours):
         return answer(
             self.config, configuring.configure_task, task_id=task_id, response_mode=response_mode,
             group=group, quarantine=quarantine, terminate_processes=terminate_processes,

@@ -3,7 +3,7 @@ from st2common.runners.base_action import Action
 
 
 class StartTaskAction(Action):
-    def run(self, task_id, new_run, account, chat_user, widen=False):
+    def run(self, task_id, new_run, account, chat_user, widen):
         return answer(
             self.config,
             tasks.start_task,
