@@ -163,7 +163,7 @@ def moments(chance: random.Random, days: float, count: int) -> list[datetime]:
 
 
 def run(world: World, days: float, kills: int, pause_seconds: float) -> None:
-    """Live through ``days`` and a quiet day after, with ``kills`` deaths of the sensor, some with long absence."""
+    """Live through ``days`` and a quiet day after the last return, with ``kills`` deaths, some with long absence."""
     triggers = Triggers(REPOSITORY / "sensors" / "sandbox_detections.yaml")
     settings = WatchSettings(look_back=LOOK_BACK, backfill=timedelta(hours=1), max_dispatch_per_poll=20)
     deaths = sorted(moments(world.random, days, kills))
@@ -190,6 +190,7 @@ def run(world: World, days: float, kills: int, pause_seconds: float) -> None:
             world.now += timedelta(
                 hours=world.random.choice([0, 0, 0, 0.1, 2, 30 if len(deaths) % 20 == 0 else 0])
             )
+            end = max(end, world.now + timedelta(days=1))
     assert not deaths, "not every death took place"
 
 

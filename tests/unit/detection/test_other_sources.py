@@ -323,6 +323,30 @@ def test_kata_finds_one_among_many(kata: tuple[Kata, str], certificates: Path) -
     assert len(server.requests) == 2, "what was listed is not asked for again"
 
 
+def test_kata_spends_its_next_look_on_a_detection_that_must_be_found_again(
+    kata: tuple[Kata, str], certificates: Path
+) -> None:
+    server, url = kata
+    server.detects = [detect(number) for number in range(1, 6)]
+    source = kata_source(url, certificates, max_requests_per_minute=1)
+    minute = [0.0]
+    source._client._monotonic = lambda: minute[0]  # type: ignore[attr-defined]
+    cursor = {"token": "t5", "listed_at": 1}
+    rows, cursor = source.list_new(cursor, NOW)
+    assert rows == []
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable, match="source_rate_limited"):
+            source.fetch("2")
+    minute[0] += 61
+    assert source.list_new(cursor, NOW) == ([], cursor), "the cursor stays where it is"
+    assert source.fetch("2")["source"]["report_id"] == "2"
+    with pytest.raises(SourceError, match="report_gone"):
+        source.fetch("77")
+    minute[0] += 61
+    server.detects.append(detect(6))
+    assert [row.report_id for row in source.list_new(cursor, NOW)[0]] == ["6"]
+
+
 def test_kata_with_the_detection_of_its_documentation(kata: tuple[Kata, str], certificates: Path) -> None:
     server, url = kata
     documented = json.loads(shared_data("ksc", "51_kata_detects.json").read_text())["item"]

@@ -227,6 +227,29 @@ def test_throttled_in_the_middle_defers_the_rest(lab: Lab) -> None:
     assert bench.look(61) == ["2", "3"]
 
 
+def test_what_is_tried_again_does_not_hold_the_window(lab: Lab) -> None:
+    bench = started(lab)
+    lab.put("1", InputError("report_html", "x"))
+    bench.look()
+    lab.put("1", SourceUnavailable("source_rate_limited", "used up", retry_after_seconds=60))
+    before = bench.watch.state["cursor"]
+    lab.put("2", report())
+    assert bench.look(60) == ["2"]
+    assert bench.watch.state["cursor"]["listed_at"] > before["listed_at"]
+    assert bench.watch.state["retry"]["1"]["tries"] == 1
+    assert bench.look(30) == [] and lab.fetched[-1] == "1", "the source is left alone as long as it asks for"
+    lab.put("1", report())
+    assert bench.look(31) == ["1"]
+
+
+def test_what_breaks_off_holds_the_window_for_those_behind_it(lab: Lab) -> None:
+    bench = started(lab)
+    lab.put("1", SourceUnavailable("source_unreachable", "broke off", blames_report=True))
+    lab.put("2", report())
+    assert bench.look() == [] and bench.watch.state["cursor"] is None
+    assert bench.look(1000) == ["2"]
+
+
 def test_a_failed_dispatch_is_repeated(lab: Lab) -> None:
     bench = started(lab)
     lab.put("1", report())

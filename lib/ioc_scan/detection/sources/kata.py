@@ -1,7 +1,7 @@
 """Kaspersky Anti Targeted Attack: sandbox detections over mutual TLS, with a cursor that the server keeps.
 
 At most one call a minute. There is no call for one detection, so ``fetch`` looks among those just listed, and
-else reads the list again from its start.
+else reads the list again from its start. Where the call of this minute is used up, the next look is spent on that.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class KataSource:
         self._client = client
         self._path = f"/kata/scanner/v1/sensors/{sensor_id}/detects"
         self._held: dict[str, dict[str, Any]] = {}
+        #: whether the list was just read from its start, and whether a fetch waits for that
+        self._whole = self._wanted = False
 
     @classmethod
     def from_config(cls, entry: dict[str, Any]) -> KataSource:
@@ -59,7 +61,12 @@ class KataSource:
     def list_new(self, cursor: Cursor | None, now: datetime) -> tuple[list[Row], Cursor]:
         """What the server has beyond the token of the last look."""
         token = (cursor or {}).get("token")
-        detects, after = self._page(token if isinstance(token, str) else None)
+        token = token if isinstance(token, str) else None
+        if self._wanted:
+            self._read_whole()
+            return [], {"token": token, "listed_at": int(now.timestamp())}
+        detects, after = self._page(token)
+        self._whole = token is None
         rows = [row for row in (self._row(item) for item in detects) if row]
         return rows, {"token": after or token, "listed_at": int(now.timestamp())}
 
@@ -70,9 +77,9 @@ class KataSource:
                 f"source {self.name}: {printable(report_id, 64)} is no id of KATA",
                 "look it up at the sandbox, and use the id that its list gives",
             )
-        if report_id not in self._held:
-            for item in self._page(None)[0]:
-                self._row(item)
+        if report_id not in self._held and not self._whole:
+            self._wanted = True
+            self._read_whole()
         detect = self._held.get(report_id)
         if detect is None:
             raise SourceError(
@@ -104,6 +111,11 @@ class KataSource:
             )
         after = answer.get("token")
         return detects[:PAGE_ROWS], after if isinstance(after, str) and len(after) <= 4096 else None
+
+    def _read_whole(self) -> None:
+        for item in self._page(None)[0]:
+            self._row(item)
+        self._whole, self._wanted = True, False
 
     def _row(self, item: Any) -> Row | None:
         if not isinstance(item, dict) or not _ID.fullmatch(str(item.get("alertID"))):

@@ -103,22 +103,24 @@ class Watch:
         budget = self._settings.max_dispatch_per_poll
         dispatched = 0
         deferred = False
-        for row in self._due(rows, now):
+        fresh, again = self._due(rows, now)
+        for number, row in enumerate(fresh + again):
+            # what is tried again is remembered by itself; only something new keeps the window where it is
             if budget <= 0 or self._clock() - now > LONGEST_LOOK:
-                deferred = True
+                deferred = number < len(fresh)
                 break
             try:
                 taken = self._take(row, dispatch, now)
             except SourceUnavailable as error:
                 self._back_off(error, now)
-                deferred = True
+                deferred = number < len(fresh)
                 break
             dispatched += taken
             budget -= 1
         if not deferred:
             # while something waits, the window must not move past it
             self.state["cursor"] = cursor
-            self._not_before = now + self._settings.pause
+            self._not_before = max(self._not_before or now, now + self._settings.pause)
         self._prune({row.report_id for row in rows}, now)
         return dispatched
 
@@ -132,7 +134,7 @@ class Watch:
         self.state["began_at"] = None
         self.changed = True
 
-    def _due(self, rows: list[Row], now: datetime) -> list[Row]:
+    def _due(self, rows: list[Row], now: datetime) -> tuple[list[Row], list[Row]]:
         """New reports first, then retries whose pause is over, also of reports no longer listed."""
         seen, retry = self.state["seen"], self.state["retry"]
         fresh, listed = [], set()
@@ -145,7 +147,7 @@ class Watch:
             for report_id, entry in retry.items()
             if _is_due(entry["next"], now, LONGEST_PAUSE_SECONDS)
         ]
-        return fresh + again
+        return fresh, again
 
     def _take(self, row: Row, dispatch: Dispatch, now: datetime) -> int:
         try:
