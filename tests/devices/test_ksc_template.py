@@ -43,7 +43,7 @@ def code_of(fleet: KscFleet, report: str = REPORT, respond: str = RESPOND) -> st
 
 def test_a_dry_run_stores_nothing_and_its_digest_confirms(fleet: KscFleet) -> None:
     seen = fleet.ksc.learn_template(REPORT, RESPOND, marker_bytes(), None)
-    assert not seen["stored"] and fleet.ksc.learned() is None
+    assert not seen["stored"] and fleet.ksc.templates.learned() is None
     assert seen["kind"] == "SIM_IOC_SCAN" and seen["names"] == [REPORT, RESPOND]
     assert seen["response"] == [
         {
@@ -55,9 +55,9 @@ def test_a_dry_run_stores_nothing_and_its_digest_confirms(fleet: KscFleet) -> No
     assert seen["report"]["aim"] == {"kind": "group"} and seen["respond"]["aim"]["kind"] == "devices"
     with pytest.raises(RefusedError) as caught:
         fleet.ksc.learn_template(REPORT, RESPOND, marker_bytes(), "0" * 64)
-    assert caught.value.code == "ksc_template_changed" and fleet.ksc.learned() is None
+    assert caught.value.code == "ksc_template_changed" and fleet.ksc.templates.learned() is None
     assert fleet.ksc.learn_template("41", "42", marker_bytes(), seen["digest"])["stored"]
-    assert is_learned(fleet.rebuild().learned())
+    assert is_learned(fleet.rebuild().templates.learned())
 
 
 def test_a_change_between_dry_run_and_confirmation_is_noticed(fleet: KscFleet) -> None:
@@ -71,7 +71,7 @@ def test_a_damaged_memory_is_nothing_learned(fleet: KscFleet) -> None:
     fleet.learn()
     stored = fleet.ksc.memory / "templates.json"
     stored.write_text(stored.read_text().replace('"report"', '"reqort"', 1))
-    assert fleet.ksc.learned() is None
+    assert fleet.ksc.templates.learned() is None
 
 
 @pytest.mark.parametrize(

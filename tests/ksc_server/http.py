@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -192,7 +193,6 @@ def _error(code: int, message: str) -> dict[str, Any]:
 class _Handler(BaseHTTPRequestHandler):
     ksc: KscServer
     protocol_version = "HTTP/1.1"
-    rbufsize = 0  # so that what was sent too early is still seen in the connection
     disable_nagle_algorithm = True
     wbufsize = -1
     timeout = 30
@@ -209,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
         while len(body) < length and (part := self.rfile.read(length - len(body))):
             body += part
         status, answer = self.ksc.handle(self.path, self.headers, body, self)
-        if self.connection.pending():
+        if self._more_was_sent():
             self.ksc.refused.append(f"{self.path}: a second request before the answer to the first")
         if status == 0:
             self.close_connection = True
@@ -223,6 +223,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _more_was_sent(self) -> bool:
+        """Whether another request is here before this one was answered."""
+        self.connection.setblocking(False)
+        try:
+            return bool(self.rfile.peek(1))  # type: ignore[attr-defined]
+        except (BlockingIOError, ssl.SSLError):
+            return False
+        finally:
+            self.connection.settimeout(self.timeout)
 
     def do_GET(self) -> None:
         self.ksc.refused.append(f"GET {self.path[:80]}")

@@ -10,7 +10,6 @@ Proved against the stand-in in tests/ only: see docs/kaspersky.md.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from typing import Any
 from ..clock import Clock, from_iso, to_iso
 from ..errors import ConfigError, DeviceError, IocScanError, NotFoundError, RefusedError
 from ..ksc_client import Ksc, KscError, KscSettings, connect
-from ..scanner.protocol import write_bytes_atomic, write_json_atomic
+from ..scanner.protocol import write_bytes_atomic
 from ..text import printable
 from . import ksc_template
 from .base import (
@@ -42,6 +41,7 @@ from .ksc_health import problems_of
 from .ksc_ioc import ioc_for
 from .ksc_parts import Part, Record, Records, part_name
 from .ksc_reading import Reading
+from .ksc_templates import Templates
 from .private import ensure_private_folder
 from .queue import JobQueue, check_job
 from .result_shapes import PlanFacts
@@ -79,6 +79,7 @@ class KscManager:
         self._clock = clock
         self._queue = JobQueue(self.memory)
         self._records = Records(self.memory / "tasks")
+        self.templates = Templates(name, ksc, self.memory)
 
     @classmethod
     def from_config(cls, entry: Mapping[str, Any], *, clock: Clock) -> KscManager:
@@ -153,7 +154,7 @@ class KscManager:
         held = {ControlOp.CANCEL.value, ControlOp.PAUSE.value}
         waiting = [d for d in chosen if d not in record.covered() and control.get(d) not in held]
         try:
-            learned = self._learned()
+            learned = self.templates.needed()
             if waiting:
                 self._plan_parts(job, record, waiting, learned)
                 self._records.put(record)
@@ -223,70 +224,10 @@ class KscManager:
     def health(self) -> Health:
         return Health.of(problems_of(self))
 
-    # -- templates
-
     def learn_template(self, report: str, respond: str, marker: bytes, confirm: str | None) -> dict[str, Any]:
-        """Look at two template tasks, given by id or name; store what was learned if its digest is ``confirm``.
-
-        Raises InputError ``ksc_*`` with what was seen, NotFoundError ``ksc_template_missing``.
-        """
-        tree = Tree.read(self.ksc)
-        hosts = {host_id: host_names(row) for host_id, row in self._hosts(tree).items()}
-        raws = [(task_id, self.ksc.task_data(task_id)) for task_id in map(self._task_id, (report, respond))]
-        learned = ksc_template.learn(raws[0], raws[1], marker, hosts)
-        stored = confirm is not None and confirm == learned["digest"]
-        if confirm is not None and not stored:
-            raise RefusedError(
-                "ksc_template_changed",
-                "the templates are not what the dry run showed",
-                "run it without confirm_digest again, and look at what changed",
-            )
-        if stored:
-            ensure_private_folder(self.memory)
-            write_json_atomic(self.memory / "templates.json", learned)
-        return {**learned, "stored": stored, "names": [ksc_template.name_of(raw) for _, raw in raws]}
-
-    def _task_id(self, named: str) -> str:
-        tasks = self.ksc.tasks()
-        found = [task["id"] for task in tasks if named in (task["id"], task["name"])]
-        if len(found) == 1:
-            return str(found[0])
-        raise NotFoundError(
-            "ksc_template_missing",
-            f"{len(found)} tasks of the server have the id or name {printable(named, 100)}",
-            "give the number of the task, as the console's address bar shows it",
-        )
-
-    def learned(self) -> dict[str, Any] | None:
-        """What was learned, None if nothing or damaged."""
-        try:
-            value = json.loads((self.memory / "templates.json").read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
-        return value if ksc_template.is_learned(value) else None
-
-    def _learned(self) -> dict[str, Any]:
-        learned = self.learned()
-        if learned is None:
-            raise DeviceError(
-                "ksc_template_unknown",
-                f"device manager {self.name} has not learned its template tasks",
-                "st2 run ioc_scan.learn_ksc_template",
-            )
-        return learned
-
-    def template(self, shape: Mapping[str, Any]) -> dict[str, Any]:
-        """The template's settings as they are now. Raises RefusedError ``ksc_template_missing``."""
-        try:
-            return self.ksc.task_data(shape["task_id"])
-        except KscError as error:
-            if not error.not_found:
-                raise
-            raise RefusedError(
-                "ksc_template_missing",
-                f"the template task {printable(shape['task_id'], 40)} is not on the server any more",
-                "make it again, then: st2 run ioc_scan.learn_ksc_template",
-            ) from None
+        """See :meth:`Templates.learn`."""
+        hosts = {host_id: host_names(row) for host_id, row in self._hosts(Tree.read(self.ksc)).items()}
+        return self.templates.learn(report, respond, marker, hosts, confirm)
 
     # -- making tasks
 
@@ -299,7 +240,7 @@ class KscManager:
         record.kind = str(learned["kind"])
         if record.respond:
             self._may_respond(shape)
-        ksc_template.check(shape, self.template(shape))
+        ksc_template.check(shape, self.templates.now(shape))
         targets: list[tuple[int | None, list[str]]] = []
         if shape["aim"]["kind"] == "devices":
             targets.append((None, list(waiting)))
@@ -381,7 +322,7 @@ class KscManager:
         if not todo:
             return
         shape = learned["respond" if record.respond else "report"]
-        raw = self.template(shape)
+        raw = self.templates.now(shape)
         existing = self.ksc.tasks(record.kind)
         by_name = {task["name"]: task["id"] for task in existing}
         for part in todo:

@@ -78,7 +78,7 @@ def _devices(manager: KscManager) -> Iterator[Problem]:
 
 
 def _tasks(manager: KscManager) -> Iterator[Problem]:
-    learned = manager.learned()
+    learned = manager.templates.learned()
     tasks = manager.ksc.tasks(learned["kind"] if learned else None)
     own = [task for task in tasks if str(task["name"]).startswith(NAME_PREFIX)]
     if learned and len(tasks) >= NEARLY_FULL:
@@ -91,7 +91,7 @@ def _tasks(manager: KscManager) -> Iterator[Problem]:
 
 
 def _templates(manager: KscManager) -> Iterator[Problem]:
-    learned = manager.learned()
+    learned = manager.templates.learned()
     if learned is None:
         yield Problem(
             "ksc_template_unknown",
@@ -101,7 +101,7 @@ def _templates(manager: KscManager) -> Iterator[Problem]:
         return
     for role in ("report", "respond"):
         try:
-            ksc_template.check(learned[role], manager.template(learned[role]))
+            ksc_template.check(learned[role], manager.templates.now(learned[role]))
         except IocScanError as error:
             needed = role == "report" or manager.may_respond
             yield Problem(error.code, f"{role}: {error.message}", error.hint, fatal=needed)
