@@ -267,11 +267,13 @@ class Matches(Namespace):
     def states_of(self, task_ids: Sequence[str]) -> dict[str, dict[str, int]]:
         """``{task_id: {response_state: n}}`` of many tasks at once; tasks without matches are left out."""
         found: dict[str, dict[str, int]] = {}
-        kinds = (matches.c.task_id, matches.c.response_state)
+        # Grouped in the order of an index, so that counting sorts nothing.
+        kinds = (matches.c.task_id, matches.c.tier, matches.c.response_state)
         for part in chunks(task_ids):
             query = select(*kinds, func.count().label("number")).where(matches.c.task_id.in_(part))
             for row in self._connection.execute(query.group_by(*kinds)):
-                found.setdefault(row.task_id, {})[row.response_state] = row.number
+                states = found.setdefault(row.task_id, {})
+                states[row.response_state] = states.get(row.response_state, 0) + row.number
         return found
 
     def devices_with(self, sha256: str) -> int:
