@@ -23,7 +23,7 @@ from ioc_scan.text import printable
 SCHEMA_FILE = "config.schema.yaml"
 #: StackStorm passes the configuration as one argument of 128 KiB at most; refused well before that.
 MAX_CONFIG_BYTES = 96 * 1024
-HINT = "Compare with config.schema.yaml and ioc_scan.yaml.example; then: st2ctl reload --register-configs"
+HINT = "`python -m ioc_scan check-config FILE` says more (docs/install.md); then: st2ctl reload --register-configs"
 
 
 def pack_folder() -> Path:
