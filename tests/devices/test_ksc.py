@@ -309,6 +309,19 @@ class TestTasks(KscJobs):
         events, _ = read_all(fleet.ksc, job.id)
         assert of(events, EventKind.STATE, "ws01")[-1].data["error"]["code"] == "ksc_task_gone"
 
+    def test_ioc_files_do_not_stay_for_ever(self, fleet: KscFleet) -> None:
+        job = self.scan_job(fleet)
+        fleet.run(job)
+        kept = fleet.ksc.memory / "iocs"
+        assert len(list(kept.iterdir())) == 2
+        fleet.ksc.withdraw(job.id)
+        assert len(list(kept.iterdir())) == 2, "another task may be about the same object"
+        later = self.scan_job(fleet, "task2.1")
+        fleet.run(later)
+        fleet.clock.ahead = timedelta(days=61)
+        fleet.ksc.withdraw(later.id)
+        assert list(kept.iterdir()) == []
+
     def test_states_of_two_tasks_on_one_device(self, fleet: KscFleet) -> None:
         job = self.scan_job(fleet)
         fleet.run(job, steps=3)

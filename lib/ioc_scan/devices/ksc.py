@@ -39,7 +39,7 @@ from .ksc_answers import EventShape
 from .ksc_groups import Tree, as_device, cover
 from .ksc_health import problems_of
 from .ksc_ioc import ioc_for
-from .ksc_parts import Part, Record, Records, part_name
+from .ksc_parts import Part, Record, Records, forget_old_iocs, part_name
 from .ksc_reading import Reading
 from .ksc_templates import Templates
 from .private import ensure_private_folder
@@ -429,6 +429,7 @@ class KscManager:
 
     def _forget(self, job_id: str) -> None:
         self._records.remove(job_id)
+        forget_old_iocs(self.memory / "iocs", self._clock())
 
     # -- for its helpers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ..scanner.protocol import write_json_atomic
 from .private import ensure_private_folder
 
 NAME_PREFIX = "ioc_scan "
+#: Twice the longest life of a task (retention.py).
+KEEP_IOCS = timedelta(days=60)
 
 
 @dataclass
@@ -76,6 +79,16 @@ class Records:
             record = self.get(path.name[: -len(".json")])
             if record is not None:
                 yield record
+
+
+def forget_old_iocs(folder: Path, now: datetime) -> None:
+    """Remove IOC files that were published longer ago than any task lives."""
+    for path in folder.glob("*.ioc"):
+        try:
+            if path.stat().st_mtime < (now - KEEP_IOCS).timestamp():
+                path.unlink()
+        except FileNotFoundError:  # another process was first
+            continue
 
 
 def part_name(job_id: str, number: int, tier: str) -> str:
