@@ -145,7 +145,7 @@ def _state(device: str, state: str, job: Job, matches: int = 0) -> DeviceEvent:
         "run": job.run,
         "state": state,
         "finished_at": None,
-        "files_seen": int(state in ("done", "failed")),
+        "files_seen": 1 if state == "done" else 0,
         "bytes_hashed": 0,
         "matches": matches,
         "progress": None,

@@ -20,7 +20,7 @@ from ioc_scan.service.context import Context
 from ioc_scan.service.publishing import note_managers, push_jobs
 from ioc_scan.service.widening import judge
 from ioc_scan.store.event_types import EventType
-from ioc_scan.store.states import LIVE_STATES
+from ioc_scan.store.states import LIVE_STATES, SIGNS_OF_LIFE
 from ioc_scan.store.transaction import Transaction
 
 #: A device that refuses a scan job has failed it; the code says why.
@@ -116,7 +116,9 @@ def _store_states(
     now = context.clock()
     rows: dict[str, dict[str, Any]] = {}
     for event in events:
-        rows[event.device_id] = _state_row(job, event)
+        earlier = rows.get(event.device_id)
+        row = rows[event.device_id] = _state_row(job, event)
+        row["seen"] = earlier is not None and (earlier["seen"] or earlier["state"] in SIGNS_OF_LIFE)
     fields = ("run", "state", "outcome")
     picked = tx.task_devices.pick(job["task_id"], job["manager"], rows, fields)
     known = {name: row for name, row in picked.items() if row["run"] == job["run"]}

@@ -11,6 +11,9 @@ DEVICE_STATES = (
     frozenset({"pending", "delivered", "waiting_idle", "running", "paused", "withdrawn"}) | DEVICE_OUTCOMES
 )
 
+#: A device that is or was in one of these has taken the task.
+SIGNS_OF_LIFE = frozenset({"delivered", "waiting_idle", "running", "paused", "done"})
+
 JOB_STATES = frozenset({"open", "closed", "withdrawing", "withdrawn"})
 
 #: Matches somebody or something may still act on.

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, update
 
 from .base import Names, Namespace, Row, Rows, chunks
-from .states import DEVICE_OUTCOMES, DEVICE_STATES
+from .states import DEVICE_OUTCOMES, DEVICE_STATES, SIGNS_OF_LIFE
 from .tables import task_devices, task_runs, tasks
 
 _FIELDS = (
@@ -35,7 +35,6 @@ _COUNTED = (
     "running",
     "waiting_idle",
 )
-_NOT_REACHED = frozenset({"pending", "expired", "failed", "cancelled", "withdrawn"})
 
 
 class TaskDevices(Namespace):
@@ -139,6 +138,7 @@ class TaskDevices(Namespace):
     def apply_states(self, rows: Sequence[Row], *, now: datetime) -> int:
         """Many at once: task_id, manager, device_id, run, state and the fields of apply_state each.
 
+        ``seen`` says that the device gave an earlier sign that it took the task.
         Returns how many were taken. Ends are final within a run: done, cancelled and expired stay, failed
         can become another end; withdrawn comes after any and keeps the outcome for the coverage.
         """
@@ -292,7 +292,7 @@ def _parameters(row: Row, now: datetime) -> Row:
     if state not in DEVICE_STATES:
         raise ValueError(f"unknown device state {state!r}")
     ended = state in DEVICE_OUTCOMES
-    seen = state not in _NOT_REACHED or bool(row.get("files_seen"))
+    seen = state in SIGNS_OF_LIFE or bool(row.get("files_seen") or row.get("seen"))
     parameters = {
         "b_task_id": row["task_id"],
         "b_manager": row["manager"],
