@@ -141,8 +141,13 @@ class SaltManager(SpooledManager):
         return super().poll(job_id, cursor)
 
     def control(self, job_id: str, op: ControlOp | str, device_ids: Sequence[str] | None = None) -> None:
+        job, word = self._queue.get(job_id), ControlOp(op)
+        chosen = set(job.device_ids if device_ids is None else device_ids)
+        self._queue.set_control(
+            job_id, word, [d for d in job.device_ids if d in chosen]
+        )  # holds, master or not
         self._notice(job_id)
-        super().control(job_id, op, device_ids)
+        super().control(job_id, word, device_ids)
         with self._shelf.locked():  # for those who take the job later
             waiting = self._waiting(job_id)
             if waiting:
