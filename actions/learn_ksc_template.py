@@ -3,7 +3,9 @@ from st2common.runners.base_action import Action
 
 
 class LearnKscTemplateAction(Action):
-    def run(self, manager, report_template, respond_template, marker_file, confirm_digest, account, chat_user):
+    def run(
+        self, manager, report_template, respond_template, marker_file, confirm_digest, account, chat_user
+    ):
         return answer(
             self.config,
             templates.learn_ksc_template,

@@ -59,7 +59,9 @@ def test_processes_are_those_that_psutil_sees() -> None:
             assert item["name"] == process.name()
             assert item["parentpid"] == process.ppid()
             assert item["Username"] == process.username()
-            assert item["arguments"].strip() == " ".join(process.cmdline()).strip()
+            arguments = " ".join(process.cmdline())
+            if arguments == before.get(process.pid):  # a database server's say what it does just now
+                assert item["arguments"].strip() == arguments.strip()
             assert item.get("path", [""])[:1] in ([process.exe()], [])
             compared += 1
     assert compared > 3
