@@ -101,9 +101,15 @@ def _fill(schema: dict[str, Any], value: Any) -> Any:
     return value
 
 
+#: Messages of our own for these: jsonschema's would show the value, which may be a secret.
+_RULES = {"type": "of type", "minimum": "at least", "maximum": "at most"}
+
+
 def _describe(error: jsonschema.ValidationError) -> str:
     where = ".".join(str(part) for part in error.absolute_path) or "top level"
-    return printable(f"{where}: {error.message}", 400)
+    rule = _RULES.get(str(error.validator))
+    what = f"must be {rule} {error.validator_value}" if rule else error.message
+    return printable(f"{where}: {what}", 400)
 
 
 def _contradictions(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -37,7 +37,7 @@ class ActionService:
 def plain(value: Any) -> Any:
     """``value`` as StackStorm's JSON encoder takes it. Raises TypeError where that one does."""
     if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
+        if not all(type(key) is str for key in value):  # a kind of str is refused as a key, as on a node
             raise TypeError("Dict key must be str")
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
