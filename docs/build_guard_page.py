@@ -56,6 +56,7 @@ SETTINGS = """
 | `known_good_file` | SHA-256, one a line: such a target is only hunted, with the alert `known_good_conflict` |
 | `allowed_domains_file`, `denied_domains_file` | names never hunted; names always hunted (they win) |
 | `allowed_paths_file` | beginnings of paths below which files are not hunted |
+| `denied_paths_file` | beginnings of paths below which every file is hunted, programs or not |
 | `owners_file` | your own publishers: what carries a certificate in their name is never acted on |
 | `sandbox_networks` | networks of the sandbox itself |
 | `hash_lookup_url` | asks a hashlookup service (CIRCL's or yours) for known software; it learns the digests |

@@ -139,8 +139,10 @@ def _judge_trace(indicator: Indicator, case: Case) -> Judgement:
         return say("device_or_pipe")
     if sha256 and _known_if_asked(sha256, case):
         return say("known_good")
-    if path and _is_allowed(path, case.policy):
+    if path and _is_below(path, case.policy.allowed_paths):
         return say("allowed_path")
+    if path and _is_below(path, case.policy.denied_paths):
+        return say("denied_path")
     if path and plain_path(path).lower() in case.system_copies:
         return say("copy_of_system_file")
     if path and is_system_path(path):
@@ -177,9 +179,9 @@ def _sample_names(target: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names if len(name) >= 8)
 
 
-def _is_allowed(path: str, policy: GuardPolicy) -> bool:
+def _is_below(path: str, beginnings: tuple[str, ...]) -> bool:
     lowered = plain_path(path).lower()
-    return any(lowered.startswith(prefix.lower()) for prefix in policy.allowed_paths)
+    return any(lowered.startswith(beginning.lower()) for beginning in beginnings)
 
 
 def _system_copies(indicators: list[Indicator]) -> frozenset[str]:

@@ -33,6 +33,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "contacted_domain": (HUNT, "a name the malware asked for, on no list of common names"),
     "contacted_url": (HUNT, "an address the malware fetched"),
     "denied_domain": (HUNT, "on the operator's list of denied names"),
+    "denied_path": (HUNT, "below a path on the operator's list of denied paths"),
     "named_mutex": (HUNT, "a mutex that common software does not make"),
     "autorun": (HUNT, "makes a program start by itself"),
     "created_service": (HUNT, "a service the malware made"),

@@ -41,6 +41,7 @@ class GuardPolicy:
     allowed_domains: frozenset[str] = frozenset()
     denied_domains: frozenset[str] = frozenset()
     allowed_paths: tuple[str, ...] = ()
+    denied_paths: tuple[str, ...] = ()
     owners: frozenset[str] = frozenset()
     sandbox_networks: tuple[Network, ...] = ()
     may_delete_signers: frozenset[str] = frozenset()
@@ -79,6 +80,7 @@ def load_policy(
         allowed_domains=_domains(guard, "allowed_domains_file"),
         denied_domains=_domains(guard, "denied_domains_file"),
         allowed_paths=tuple(_lines(guard, "allowed_paths_file")),
+        denied_paths=tuple(_lines(guard, "denied_paths_file")),
         owners=frozenset(line.casefold() for line in _lines(guard, "owners_file")),
         sandbox_networks=tuple(_network(text) for text in guard.get("sandbox_networks") or []),
         may_delete_signers=frozenset(guard.get("may_delete_signers") or []),

@@ -247,6 +247,12 @@ def test_operator_lists_for_files() -> None:
     assert codes([only(triage(report(dropped=[record]), known_good={"d" * 64}), role="dropped")]) == [
         "known_good"
     ]
+    data = dropped(USER + "agent\\notes.dat", type_="data")
+    denied = {"denied_paths": (USER.lower() + "agent\\",)}
+    assert codes([only(triage(report(dropped=[data])), role="dropped")]) != ["denied_path"]
+    assert codes([only(triage(report(dropped=[data]), **denied), role="dropped")]) == ["denied_path"]
+    both = {**denied, "known_good": {"d" * 64}}
+    assert codes([only(triage(report(dropped=[data]), **both), role="dropped")]) == ["known_good"]
 
 
 def test_memory_is_no_file() -> None:
