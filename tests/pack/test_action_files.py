@@ -106,7 +106,7 @@ def test_the_use_case_takes_them_too_and_only_required_ones_have_no_default(name
 @pytest.mark.parametrize("name", PYTHON)
 def test_an_action_file_is_short_and_imports_one_room(name: str) -> None:
     text = (REPOSITORY / "actions" / f"{name}.py").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 18
+    assert len(text.splitlines()) <= 20
     imported = {
         node.module if isinstance(node, ast.ImportFrom) else alias.name
         for node in ast.walk(ast.parse(text))

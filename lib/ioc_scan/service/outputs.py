@@ -14,6 +14,7 @@ from ioc_scan.errors import InputError, NotFoundError, StoreError
 from ioc_scan.openioc import export
 from ioc_scan.openioc.explain import describe_item, explain
 from ioc_scan.openioc.reader import read_ioc
+from ioc_scan.reports import csv_text, json_text
 from ioc_scan.reports.html import render_overview, render_task
 from ioc_scan.service import rights
 from ioc_scan.service.context import Context
@@ -26,16 +27,70 @@ from ioc_scan.text import printable
 REPORTS, EXPORTS = "reports", "exports"
 
 
-def render_report(context: Context, task_id: str | None = None) -> dict[str, Any]:
-    """Write the report of one task, or the overview of all, as one HTML file. Returns its path."""
-    if task_id is None:
-        page, name = render_overview(_overview(context)), "overview.html"
-    else:
-        page, name = render_task(report_data(context, task_id)), f"{task_id}.html"
-    content = page.encode("utf-8")
-    path = write(folder(context, REPORTS), name, content)
+#: What a line of the CSV of a task holds: one match. Cells that a spreadsheet would run are neutralised.
+_MATCH_COLUMNS = [
+    "match_id",
+    "device_id",
+    "manager",
+    "group",
+    "run",
+    "tier",
+    "document",
+    "path",
+    "sha256",
+    "size",
+    "found_at",
+    "response_state",
+    "response_code",
+    "response_message",
+    "quarantine_id",
+]
+_TASK_COLUMNS = [
+    "task_id",
+    "name",
+    "state",
+    "end_reason",
+    "policy",
+    "run",
+    "detections",
+    "targeted",
+    "answered",
+    "matched",
+    "failed",
+    "matches",
+    "quarantined",
+    "waiting",
+    "created_at",
+    "ends_at",
+]
+
+
+def render_report(
+    context: Context,
+    task_id: str | None = None,
+    format: str | None = None,
+) -> dict[str, Any]:
+    """Write the report of one task, or the overview of all, as one HTML, CSV or JSON file. Returns its path."""
+    kind = format or "html"
+    text = _overview_as(context, kind) if task_id is None else _task_as(context, task_id, kind)
+    content = text.encode("utf-8")
+    path = write(folder(context, REPORTS), f"{task_id or 'overview'}.{kind}", content)
     message = f"The report is at {path}."  # a path of our own making: nothing in it to be defanged
     return {"path": str(path), "bytes": len(content), "message": message, "chat": message}
+
+
+def _task_as(context: Context, task_id: str, kind: str) -> str:
+    data = report_data(context, task_id)
+    if kind == "csv":
+        return csv_text.render(data["matches"], _MATCH_COLUMNS)
+    return json_text.render(data) if kind == "json" else render_task(data)
+
+
+def _overview_as(context: Context, kind: str) -> str:
+    if kind == "csv":
+        return csv_text.render(list_tasks(context, limit=500)["rows"], _TASK_COLUMNS)
+    data = _overview(context)
+    return json_text.render(data) if kind == "json" else render_overview(data)
 
 
 def report_data(context: Context, task_id: str) -> dict[str, Any]:
