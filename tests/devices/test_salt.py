@@ -28,7 +28,7 @@ from .plans import make_plan
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its processes end here, not with the whole run
 def lab() -> Iterator[SaltLab]:
     root = Path(tempfile.mkdtemp(prefix="salt"))  # short: the paths of its sockets may have 107 characters
     lab = SaltLab(root, DEVICES)

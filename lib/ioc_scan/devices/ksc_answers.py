@@ -21,6 +21,7 @@ from .base import Job
 from .ksc_ioc import Matcher, item_key
 from .ksc_parts import Part
 from .result_shapes import MAX_SHORT, BadShape, clean
+from .status import own_status
 
 #: Bits of a task's state on a host (KSC Open API, task states).
 PENDING, RUNNING, OK, WARNING, FAILED, SCHEDULED, PAUSED = 1, 2, 4, 8, 16, 32, 64
@@ -169,28 +170,6 @@ def device_status(
         else None,
         "progress": _progress(rows),
         "not_evaluated": notes,
-    }
-
-
-def own_status(
-    job: Job, device_id: str, state: str, error: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """A state in the shape of every manager's state events."""
-    return {
-        "device_id": device_id,
-        "run": job.run,
-        "state": state,
-        "updated_at": None,
-        "started_at": None,
-        "finished_at": None,
-        "files_seen": 0,
-        "bytes_hashed": 0,
-        "matches": 0,
-        "results_bytes": 0,
-        "progress": None,
-        "skipped": {},
-        "not_evaluated": [],
-        "error": dict(error) if error else None,
     }
 
 

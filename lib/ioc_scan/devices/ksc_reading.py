@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..ksc_client import KscError
 from ..ksc_client.values import any_of
 from .base import ControlOp, Cursor, DeviceEvent, EventKind, Job
-from .ksc_answers import OK, RUNNING, WARNING, EventShape, FoundObject, device_status, match_data, own_status
+from .ksc_answers import OK, RUNNING, WARNING, EventShape, FoundObject, device_status, match_data
 from .ksc_ioc import Matcher
 from .ksc_parts import Part, Record
 from .result_shapes import BadShape
 from .results import DeviceCursor, Limits, state_event
+from .status import own_status
 
 if TYPE_CHECKING:
     from .ksc import KscManager

@@ -32,6 +32,7 @@ from .base import (
 )
 from .queue import JobQueue, check_job
 from .results import DeviceAnswer, DeviceCursor, Limits, ResultReader, load_cursors, state_event
+from .status import own_status
 
 #: Devices with less free space than this cannot be counted on to quarantine anything.
 LOW_SPACE_BYTES = 500 * 1024 * 1024
@@ -249,12 +250,12 @@ class SpooledManager(ABC):
     ) -> dict[str, Any] | None:
         """What the manager itself knows of a device that has not spoken yet."""
         if error is not None:
-            return _own_status(job, device_id, "failed", error)
+            return own_status(job, device_id, "failed", error)
         if sent in ("placed", "done"):
-            return _own_status(job, device_id, "delivered")
+            return own_status(job, device_id, "delivered")
         if sent is None and cancelled:
-            return _own_status(job, device_id, "cancelled")
-        return _own_status(job, device_id, "expired") if self._clock() > job.not_after else None
+            return own_status(job, device_id, "cancelled")
+        return own_status(job, device_id, "expired") if self._clock() > job.not_after else None
 
     def _job_document(self, job: Job, device_id: str, scanner_digest: str) -> dict[str, Any]:
         """job.json for one device."""
@@ -280,25 +281,3 @@ def _chosen(job: Job, device_ids: Iterable[str] | None) -> list[str]:
         return list(job.device_ids)
     wanted = set(device_ids)
     return [d for d in job.device_ids if d in wanted]
-
-
-def _own_status(
-    job: Job, device_id: str, state: str, error: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """A state the device has not said itself, in the shape of status.json; without a time, so said once."""
-    return {
-        "device_id": device_id,
-        "run": job.run,
-        "state": state,
-        "updated_at": None,
-        "started_at": None,
-        "finished_at": None,
-        "files_seen": 0,
-        "bytes_hashed": 0,
-        "matches": 0,
-        "results_bytes": 0,
-        "progress": None,
-        "skipped": {},
-        "not_evaluated": [],
-        "error": dict(error) if error else None,
-    }
