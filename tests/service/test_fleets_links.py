@@ -6,6 +6,7 @@ Needs root and takes two minutes; where namespaces cannot be made the tests are 
 from __future__ import annotations
 
 import getpass
+import itertools
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ from .world import DEVICES, PERSON, RULE, World, count, events, matches, sample,
 
 SSHD = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
 COPIES = 40
+# The kernel takes a namespace's links down some time after its name is gone: no lab uses another's names.
+_LABS = itertools.count()
 SAMPLE = sample("link", 2 * 2**20)
 _CONFIG = """
 ListenAddress {address}:22
@@ -64,7 +67,8 @@ class Lab:
         self.folder = world.folder / "lab"
         self.servers: list[subprocess.Popen[bytes]] = []
         self.timers: list[threading.Timer] = []
-        self.names = {device: f"ioc{os.getpid() % 10_000_000}-{n}" for n, device in enumerate(DEVICES)}
+        lab = next(_LABS)
+        self.names = {device: f"ioc{os.getpid() % 1_000_000}-{lab}{n}" for n, device in enumerate(DEVICES)}
         self.folder.mkdir()
         Path("/run/sshd").mkdir(exist_ok=True)  # where sshd started by root goes before a log-in
         client = asyncssh.generate_private_key("ssh-ed25519")
@@ -73,7 +77,7 @@ class Lab:
         key_file.chmod(0o600)
         known, inventory = [], []
         for number, device in enumerate(DEVICES):
-            address = f"198.18.{os.getpid() % 250}.{number * 4 + 2}"
+            address = f"198.18.{os.getpid() % 250}.{(lab * len(DEVICES) + number) * 4 + 2}"
             key = asyncssh.generate_private_key("ssh-ed25519")
             known.append(f"{address} {key.export_public_key().decode().strip()}")
             place = {"root": str(world.root(device)), "spool": str(world.folder / "spool" / device)}
@@ -140,8 +144,9 @@ class Lab:
             server.terminate()
             server.wait(10)
         for name in self.names.values():
-            with suppress(subprocess.CalledProcessError):
-                _ip(f"netns del {name}")
+            for what in ("link", "netns"):
+                with suppress(subprocess.CalledProcessError):
+                    _ip(f"{what} del {name}")
 
 
 def _ip(arguments: str) -> None:

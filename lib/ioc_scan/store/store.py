@@ -43,8 +43,9 @@ _POSTGRESQL_READ = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ O
 class Store:
     """The database behind everything. One per process; may be used from several threads."""
 
-    def __init__(self, engine: Engine, clock: Clock, path: Path | None) -> None:
+    def __init__(self, engine: Engine, clock: Clock, path: Path | None, busy_timeout_seconds: float) -> None:
         self._engine = engine
+        self._busy_timeout_seconds = busy_timeout_seconds
         self.clock = clock
         #: The SQLite file, None on PostgreSQL.
         self.path = path
@@ -85,7 +86,7 @@ class Store:
                 forbidden_folder=forbidden_folder,
             )
             location.create_private(path)
-        store = cls(_engine(parsed, busy_timeout_seconds), clock, path)
+        store = cls(_engine(parsed, busy_timeout_seconds), clock, path, busy_timeout_seconds)
         try:
             store._bring_up_to_date()
         except BaseException:
@@ -163,7 +164,7 @@ class Store:
 
     def _bring_up_to_date(self) -> None:
         if self.path is not None:
-            self._pragma("journal_mode=WAL")  # kept in the file, so this changes something only once
+            self._keep_log()
         with self._connected(write=False) as connection:
             if schema.current_revision(connection) == schema.SCHEMA_REVISION:
                 return
@@ -171,6 +172,21 @@ class Store:
             # Another process may have migrated while this one waited.
             if schema.current_revision(connection) != schema.SCHEMA_REVISION:
                 schema.migrate(connection)
+
+    def _keep_log(self) -> None:
+        """Write-ahead logging: kept in the file, so this changes something only once.
+
+        SQLite does not wait its busy time for this one change: of two processes that open a new file at once
+        one is told "locked" immediately. So the waiting is done here.
+        """
+        deadline = time.monotonic() + self._busy_timeout_seconds
+        while True:
+            try:
+                return self._pragma("journal_mode=WAL")
+            except StoreError as error:
+                if error.code != "store_busy" or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def _pragma(self, command: str) -> None:
         """What SQLite takes outside a transaction only."""
