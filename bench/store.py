@@ -179,6 +179,7 @@ def copy_devices(store: Store, source: str, target: str) -> None:
             rows = select(*columns).where(table.c.task_id == source)
             tx.connection.execute(table.insert().from_select(list(table.columns.keys()), rows))
         tx.coverage_changed.add(target)
+        tx.matches_changed.add(target)
 
 
 def bench_looking(store: Store, devices: int, rounds: int) -> None:
@@ -210,7 +211,7 @@ def bench_looking(store: Store, devices: int, rounds: int) -> None:
 
 def touch(store: Store) -> None:
     with store.transaction() as tx:
-        tx.task_devices.apply_states([state_row("task-0001", 1) | {"state": "withdrawn"}], now=NOW)
+        tx.task_devices.apply_states([state_row("task-0001", 1) | {"state": "failed"}], now=NOW)
 
 
 def read_until_told(url: str, stop: Any, pipe: Any) -> None:

@@ -81,7 +81,7 @@ def _drain(context: Context, job: dict[str, Any], deadline: float, found: dict[s
                 return  # withdrawn meanwhile: nothing of it counts any more
             _store(context, tx, job, events, found)
             tx.jobs.save_cursor(job["job_id"], {"published": True, "poll": cursor}, now=context.clock())
-        if time.monotonic() > deadline:
+        if not cursor.get("more", True) or time.monotonic() > deadline:
             return
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ioc_scan.devices.base import ControlOp
@@ -20,6 +21,8 @@ _EVENTS = {
     "cancelled": EventType.TASK_CANCELLED,
     "deleted": EventType.TASK_DELETED,
 }
+#: Devices noted as withdrawn in one transaction, so that no other writer waits long.
+CONFIRMED_AT_ONCE = 2_000
 _DEVICE_ENDS = {"expired": "expired", "rotated": "expired", "cancelled": "cancelled", "deleted": "cancelled"}
 
 
@@ -103,41 +106,32 @@ def withdraw_ended(context: Context, task_id: str | None = None) -> tuple[int, i
         except IocScanError:
             pending += len(row["pending"])  # tried again in the next round
             continue
-        now = context.clock()
-        with context.store.transaction() as tx:
-            # Devices the manager never gave the job to have nothing to confirm.
-            gone = [device for device in row["pending"] if device not in result.pending]
-            left = tx.withdrawals.confirm(row["job_id"], gone, now)
-            job = tx.jobs.get(row["job_id"])
-            if job is not None and job["kind"] == "scan":
-                states = [
-                    {
-                        "task_id": row["task_id"],
-                        "manager": row["manager"],
-                        "device_id": device,
-                        "run": job["run"],
-                        "state": "withdrawn",
-                    }
-                    for device in gone
-                ]
-                task = tx.tasks.get(row["task_id"])
-                if task is not None and task["ended_at"] is not None:
-                    tx.task_devices.apply_states(states, now=now)
-            data = {"job_id": row["job_id"], "confirmed": len(gone), "of": len(row["pending"])}
-            if gone:
-                tx.events.add(
-                    EventType.JOB_WITHDRAWN, task_id=row["task_id"], manager=row["manager"], data=data
-                )
-            if not left:
-                tx.events.add(
-                    EventType.WITHDRAWAL_COMPLETED,
-                    task_id=row["task_id"],
-                    manager=row["manager"],
-                    data={"job_id": row["job_id"]},
-                )
+        # Devices the manager never gave the job to have nothing to confirm.
+        away = set(result.pending)
+        gone = [device for device in row["pending"] if device not in away]
         confirmed += len(gone)
-        pending += len(left)
+        pending += _confirm(context, row, gone)
     return confirmed, pending
+
+
+def _confirm(context: Context, row: dict[str, Any], gone: Sequence[str]) -> int:
+    """Note that devices gave a job back, in short transactions; returns how many still have to."""
+    now = context.clock()
+    about = {"task_id": row["task_id"], "manager": row["manager"]}
+    left: Sequence[str] = row["pending"]
+    for start in range(0, max(len(gone), 1), CONFIRMED_AT_ONCE):
+        part = gone[start : start + CONFIRMED_AT_ONCE]
+        with context.store.transaction() as tx:
+            left = tx.withdrawals.confirm(row["job_id"], part, now)
+            job, task = tx.jobs.get(row["job_id"]), tx.tasks.get(row["task_id"])
+            if job and job["kind"] == "scan" and task and task["ended_at"] is not None:
+                tx.task_devices.withdraw(row["task_id"], row["manager"], part, run=job["run"], now=now)
+            data = {"job_id": row["job_id"], "confirmed": len(part), "of": len(row["pending"])}
+            if part:
+                tx.events.add(EventType.JOB_WITHDRAWN, **about, data=data)
+            if not left:
+                tx.events.add(EventType.WITHDRAWAL_COMPLETED, **about, data={"job_id": row["job_id"]})
+    return len(left)
 
 
 def taken_back(withdrawn: int, pending: int) -> str:

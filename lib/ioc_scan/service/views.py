@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -32,8 +33,7 @@ def list_tasks(
     with context.store.reading() as tx:
         tasks = tx.tasks.list(states, limit=limit or 50, offset=offset or 0)
         total = sum(n for name, n in tx.tasks.counts().items() if states is None or name in states)
-        found = tx.matches.states_of([task["task_id"] for task in tasks])
-    rows = [_task_row(task, found.get(task["task_id"], {})) for task in tasks]
+    rows = [_task_row(task) for task in tasks]
     columns = [
         Column("task_id", "task", fixed=True),
         Column("name", "object", keep="start"),
@@ -50,8 +50,9 @@ def list_tasks(
     return page(rows, columns, total, step, "no tasks")
 
 
-def _task_row(task: Row, states: dict[str, int]) -> Row:
+def _task_row(task: Row) -> Row:
     coverage = task["coverage"] or {}
+    states = _match_states(task)
     return {
         "task_id": task["task_id"],
         "name": task["name"],
@@ -65,12 +66,20 @@ def _task_row(task: Row, states: dict[str, int]) -> Row:
         "answered": coverage.get("answered", 0),
         "matched": coverage.get("matched", 0),
         "failed": coverage.get("failed", 0),
-        "matches": sum(states.values()),
-        "quarantined": states.get("quarantined", 0),
-        "waiting": states.get("awaiting_approval", 0),
+        "matches": states.total(),
+        "quarantined": states["quarantined"],
+        "waiting": states["awaiting_approval"],
         "created_at": _iso(task["created_at"]),
         "ends_at": _iso(task["ended_at"] or end_of_life(task)),
     }
+
+
+def _match_states(task: Row) -> Counter[str]:
+    """How many matches of the task are in which response state."""
+    states: Counter[str] = Counter()
+    for of_tier in (task["match_counts"] or {}).values():
+        states.update(of_tier)
+    return states
 
 
 def get_task(context: Context, task_id: str) -> Row:
@@ -87,7 +96,7 @@ def get_task(context: Context, task_id: str) -> Row:
         ("groups", ", ".join(f"{group['group']} ({group['response_mode']})" for group in data["groups"])),
         ("ends", task["expires_at"]),
         ("coverage", f"{coverage['targeted']} targeted: " + ", ".join(f"{coverage[p]} {p}" for p in parts)),
-        ("matches", len(data["matches"])),
+        ("matches", _match_states(task).total()),
     ]
     columns: list[Column | str] = [
         Column("device_id", "device", fixed=True),

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, delete, exists, literal_column, or_, select
 
 from ..errors import RefusedError
-from .base import Namespace
+from .base import Namespace, chunks
 from .states import LIVE_STATES
 from .tables import (
     acted_files,
@@ -61,7 +61,12 @@ class Deletion(Namespace):
                 .where(tasks.c.task_id == matches.c.task_id, tasks.c.profile == profile)
                 .correlate(matches)
             )
-        return self._delete(matches, condition, limit, matches.c.found_at)
+        oldest = select(matches.c.match_id, matches.c.task_id).where(*condition)
+        picked = self._all(oldest.order_by(matches.c.found_at).limit(limit))
+        for part in chunks([row["match_id"] for row in picked]):
+            self._connection.execute(delete(matches).where(matches.c.match_id.in_(part)))
+        self._tx.matches_changed.update(row["task_id"] for row in picked)
+        return len(picked)
 
     def delete_task_rows(self, task_id: str, limit: int = BATCH) -> int:
         """Delete at most ``limit`` rows of an ended task; 0 when none are left, its own row included.
@@ -94,7 +99,10 @@ class Deletion(Namespace):
         ):
             if deleted >= limit:
                 return deleted
-            deleted += self._delete(table, condition, limit - deleted)
+            gone = self._delete(table, condition, limit - deleted)
+            if gone and table is matches:
+                self._tx.matches_changed.add(task_id)
+            deleted += gone
         return deleted
 
     def delete_leftovers_before(self, cutoff: datetime, limit: int = BATCH) -> int:

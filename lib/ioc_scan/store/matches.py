@@ -54,6 +54,7 @@ class Matches(Namespace):
         fresh = [values for match_id, values in by_id.items() if match_id not in known]
         if fresh:
             self._connection.execute(matches.insert(), fresh)
+            self._tx.matches_changed.update(values["task_id"] for values in fresh)
         return [values["match_id"] for values in fresh]
 
     def get(self, match_id: str) -> Row | None:
@@ -129,6 +130,8 @@ class Matches(Namespace):
         claimed = {"response_state": "claimed", "response_id": response_id, "claimed_at": now}
         for part in chunks([row["match_id"] for row in rows]):
             self._connection.execute(update(matches).where(matches.c.match_id.in_(part)).values(**claimed))
+        if rows:
+            self._tx.matches_changed.add(task_id)
         self._count_as_acted(task_id, rows, response_id, now)
         return [row | claimed for row in rows]
 
@@ -190,6 +193,7 @@ class Matches(Namespace):
             values["quarantine_id"] = quarantine_id
         if self._connection.execute(query.values(**values)).rowcount == 0:
             return False
+        self._note_tasks([match_id])
         self._connection.execute(
             update(acted_files)
             .where(acted_files.c.match_id == match_id)
@@ -207,6 +211,7 @@ class Matches(Namespace):
                 .where(matches.c.match_id.in_(part), matches.c.response_state.in_(sorted(set(from_states))))
                 .values(response_state=to_state)
             ).rowcount
+        self._note_tasks(match_ids if moved else ())
         return moved
 
     def release_stale(self, claimed_before: datetime, limit: int = 1000) -> Names:
@@ -227,7 +232,31 @@ class Matches(Namespace):
         )
         if ids:
             self._connection.execute(statement, [{"b_match_id": match_id} for match_id in ids])
+        self._note_tasks(ids)
         return ids
+
+    def _note_tasks(self, match_ids: Sequence[str]) -> None:
+        """The tasks of these matches are to be counted anew."""
+        for part in chunks(match_ids):
+            query = select(matches.c.task_id).where(matches.c.match_id.in_(part)).distinct()
+            self._tx.matches_changed.update(self._connection.execute(query).scalars())
+
+    def tally(self, task_id: str) -> dict[str, dict[str, int]]:
+        """Counted now: ``{tier: {response_state: n}}``. ``tasks.match_counts`` holds the same, kept at commit."""
+        # Grouped in the order of an index, so that counting sorts nothing.
+        kinds = (matches.c.tier, matches.c.response_state)
+        query = select(*kinds, func.count().label("number")).where(matches.c.task_id == task_id)
+        found: dict[str, dict[str, int]] = {}
+        for row in self._connection.execute(query.group_by(*kinds)):
+            found.setdefault(row.tier, {})[row.response_state] = row.number
+        return found
+
+    def store_counts(self, task_ids: Sequence[str]) -> None:
+        """Write the numbers of matches beside each task, as its coverage is. Called at commit."""
+        for task_id in task_ids:
+            self._connection.execute(
+                update(tasks).where(tasks.c.task_id == task_id).values(match_counts=self.tally(task_id))
+            )
 
     def counts(self, task_id: str, *, run: int | None = None) -> dict[str, Any]:
         """``{"matches", "devices", "by_tier": {tier: n}, "by_response_state": {state: n}}`` of a task."""
@@ -263,18 +292,6 @@ class Matches(Namespace):
         )
         order = (matches.c.found_at, matches.c.match_id)
         return self._all(select(*columns).where(*where).order_by(*order).limit(limit))
-
-    def states_of(self, task_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-        """``{task_id: {response_state: n}}`` of many tasks at once; tasks without matches are left out."""
-        found: dict[str, dict[str, int]] = {}
-        # Grouped in the order of an index, so that counting sorts nothing.
-        kinds = (matches.c.task_id, matches.c.tier, matches.c.response_state)
-        for part in chunks(task_ids):
-            query = select(*kinds, func.count().label("number")).where(matches.c.task_id.in_(part))
-            for row in self._connection.execute(query.group_by(*kinds)):
-                states = found.setdefault(row.task_id, {})
-                states[row.response_state] = states.get(row.response_state, 0) + row.number
-        return found
 
     def devices_with(self, sha256: str) -> int:
         """On how many devices an object of this SHA-256 was matched, over all tasks still kept."""

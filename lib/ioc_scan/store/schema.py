@@ -11,7 +11,7 @@ from ..text import printable
 from .tables import metadata
 
 #: The newest migration under migrations/versions; a test holds the two together.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 

@@ -6,24 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, update
+from sqlalchemy import case, delete, func, select, update
 
+from . import device_updates
 from .base import Names, Namespace, Row, Rows, chunks
-from .states import DEVICE_OUTCOMES, DEVICE_STATES, SIGNS_OF_LIFE
+from .states import DEVICE_OUTCOMES
 from .tables import task_devices, task_runs, tasks
 
-_FIELDS = (
-    "files_seen",
-    "bytes_hashed",
-    "matches",
-    "progress",
-    "not_evaluated",
-    "skipped",
-    "error_code",
-    "error_message",
-    "finished_at",
-    "job_id",
-)
 _COUNTED = (
     "targeted",
     "reached",
@@ -140,11 +129,13 @@ class TaskDevices(Namespace):
 
         ``seen`` says that the device gave an earlier sign that it took the task.
         Returns how many were taken. Ends are final within a run: done, cancelled and expired stay, failed
-        can become another end; withdrawn comes after any and keeps the outcome for the coverage.
+        can become another end. Withdrawn, which comes after any, is said by :meth:`withdraw`.
         """
         if not rows:
             return 0
-        result = self._connection.execute(_apply_statement(), [_parameters(row, now) for row in rows])
+        result = self._connection.execute(
+            device_updates.statement(), [device_updates.parameters(row, now) for row in rows]
+        )
         self._tx.coverage_changed.update(row["task_id"] for row in rows)
         return result.rowcount
 
@@ -159,6 +150,26 @@ class TaskDevices(Namespace):
         )
         self._tx.coverage_changed.add(task_id)
         return result.rowcount
+
+    def withdraw(
+        self, task_id: str, manager: str, device_ids: Sequence[str], *, run: int, now: datetime
+    ) -> int:
+        """These devices no longer hold the run; what they were before lives on in their outcome, for the coverage."""
+        taken = 0
+        with self._planned_by_values():
+            for part in chunks(device_ids):
+                statement = update(task_devices).where(
+                    task_devices.c.task_id == task_id,
+                    task_devices.c.manager == manager,
+                    self._among(task_devices.c.device_id, part),
+                    task_devices.c.run == run,
+                    task_devices.c.state != "withdrawn",
+                )
+                taken += self._connection.execute(
+                    statement.values(state="withdrawn", updated_at=now)
+                ).rowcount
+        self._tx.coverage_changed.add(task_id)
+        return taken
 
     def get(self, task_id: str, manager: str, device_id: str) -> Row | None:
         table = task_devices
@@ -285,59 +296,3 @@ class TaskDevices(Namespace):
             .order_by(table.c.updated_at.desc(), table.c.task_id)
             .limit(limit)
         )
-
-
-def _parameters(row: Row, now: datetime) -> Row:
-    state = row["state"]
-    if state not in DEVICE_STATES:
-        raise ValueError(f"unknown device state {state!r}")
-    ended = state in DEVICE_OUTCOMES
-    seen = state in SIGNS_OF_LIFE or bool(row.get("files_seen") or row.get("seen"))
-    parameters = {
-        "b_task_id": row["task_id"],
-        "b_manager": row["manager"],
-        "b_device_id": row["device_id"],
-        "b_run": row["run"],
-        "b_state": state,
-        "b_outcome": state if ended else None,
-        "b_seen": seen,
-        "b_ended": ended,
-        "b_now": now,
-    }
-    for name in _FIELDS:
-        parameters[f"b_{name}"] = row.get(name)
-    if ended and parameters["b_finished_at"] is None:
-        parameters["b_finished_at"] = now
-    return parameters
-
-
-def _apply_statement() -> Any:
-    table = task_devices
-    new_state = bindparam("b_state", type_=table.c.state.type)
-    seen = bindparam("b_seen", type_=table.c.reached.type)
-    values: dict[str, Any] = {
-        name: func.coalesce(bindparam(f"b_{name}", type_=table.c[name].type), table.c[name])
-        for name in _FIELDS
-    }
-    # A device that was withdrawn keeps that state; what it was before lives on in its outcome.
-    values |= {
-        "state": new_state,
-        "outcome": func.coalesce(bindparam("b_outcome", type_=table.c.outcome.type), table.c.outcome),
-        "updated_at": bindparam("b_now", type_=table.c.updated_at.type),
-        "reached": case((seen, literal(True)), else_=table.c.reached),
-        "ever_seen": case((seen, literal(True)), else_=table.c.ever_seen),
-    }
-    not_ended = table.c.outcome.is_(None)
-    failed_before = and_(table.c.outcome == "failed", bindparam("b_ended", type_=table.c.reached.type))
-    return (
-        update(table)
-        .where(
-            table.c.task_id == bindparam("b_task_id"),
-            table.c.manager == bindparam("b_manager"),
-            table.c.device_id == bindparam("b_device_id"),
-            table.c.run == bindparam("b_run"),
-            table.c.state != "withdrawn",
-            or_(not_ended, failed_before, new_state == "withdrawn"),
-        )
-        .values(values)
-    )

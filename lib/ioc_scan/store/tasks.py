@@ -6,15 +6,17 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import func, select, update
 
 from ..errors import NotFoundError
 from ..retention import TaskFacts
 from .base import Namespace, Row, Rows
 from .states import END_STATES, LIVE_STATES, UNACTED_RESPONSE_STATES
-from .tables import approvals, matches, task_detections, task_groups, task_iocs, task_runs, tasks
+from .tables import approvals, task_detections, task_groups, task_iocs, task_runs, tasks
 
-_FIXED = frozenset({"task_id", "object_sha256", "live_object", "created_at", "detections_count", "coverage"})
+_FIXED = frozenset(
+    {"task_id", "object_sha256", "live_object", "created_at", "detections_count", "coverage", "match_counts"}
+)
 
 
 class Tasks(Namespace):
@@ -44,7 +46,7 @@ class Tasks(Namespace):
         return found, result.rowcount > 0
 
     def get(self, task_id: str) -> Row | None:
-        """The task (``coverage`` as of the last change, see task_devices.coverage), or None once pruned."""
+        """The task (``coverage`` and ``match_counts`` as of the last commit), or None once pruned."""
         return self._one(select(tasks).where(tasks.c.task_id == task_id))
 
     def live_for(self, live_object: str) -> Row | None:
@@ -58,7 +60,7 @@ class Tasks(Namespace):
         offset: int = 0,
         object_sha256: str | None = None,
     ) -> Rows:
-        """Newest first, with ``coverage``."""
+        """Newest first, with ``coverage`` and ``match_counts`` (see task_devices.coverage, matches.tally)."""
         query = select(tasks).order_by(tasks.c.created_at.desc(), tasks.c.task_id)
         if states is not None:
             query = query.where(tasks.c.state.in_(sorted(states)))
@@ -142,19 +144,15 @@ class Tasks(Namespace):
         )
 
     def retention_facts(self) -> Sequence[TaskFacts]:
-        """What ``retention.plan_retention`` asks for, of every task that still has rows, oldest first."""
+        """What ``retention.plan_retention`` asks for, of every task that still has rows, oldest first.
+
+        Matches are those of the last commit, as ``match_counts`` is.
+        """
         managers: dict[str, set[str]] = {}
         for task_id, manager in self._connection.execute(
             select(task_groups.c.task_id, task_groups.c.manager)
         ):
             managers.setdefault(task_id, set()).add(manager)
-        # A match of the hunt tier is never acted on, so it keeps no task.
-        waiting = or_(
-            and_(matches.c.response_state == "none", matches.c.tier == "actionable"),
-            matches.c.response_state.in_(sorted(UNACTED_RESPONSE_STATES - {"none"})),
-        )
-        query = select(matches.c.task_id, func.count()).where(waiting).group_by(matches.c.task_id)
-        unacted: dict[str, int] = {row.task_id: row[1] for row in self._connection.execute(query)}
         asking = set(
             self._connection.execute(
                 select(approvals.c.task_id).where(approvals.c.state == "open").distinct()
@@ -167,6 +165,7 @@ class Tasks(Namespace):
             tasks.c.created_at,
             tasks.c.last_start_at,
             tasks.c.ended_at,
+            tasks.c.match_counts,
         ).order_by(tasks.c.created_at, tasks.c.task_id)
         return [
             TaskFacts(
@@ -177,11 +176,21 @@ class Tasks(Namespace):
                 created_at=row["created_at"],
                 last_start_at=row["last_start_at"],
                 ended_at=row["ended_at"],
-                unacted_matches=unacted.get(row["task_id"], 0),
+                unacted_matches=_unacted(row["match_counts"] or {}),
                 open_approval=row["task_id"] in asking,
             )
             for row in self._all(facts)
         ]
+
+
+def _unacted(counts: dict[str, dict[str, int]]) -> int:
+    """Matches that somebody may still act on. Of the hunt tier only those asked about: they keep no task."""
+    return sum(
+        number
+        for tier, states in counts.items()
+        for state, number in states.items()
+        if state in UNACTED_RESPONSE_STATES and (state != "none" or tier == "actionable")
+    )
 
 
 class TaskGroups(Namespace):

@@ -32,8 +32,9 @@ class Transaction:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self._clock = clock
-        # Tasks whose stored coverage must be counted anew before the commit.
+        # Tasks of which what is kept beside them must be counted anew before the commit.
         self.coverage_changed: set[str] = set()
+        self.matches_changed: set[str] = set()
         self.detections = Detections(self)
         self.fetches = Fetches(self)
         self.ioc_files = IocFiles(self)
@@ -63,3 +64,5 @@ class Transaction:
         """Called by the store before it commits."""
         self.task_devices.store_coverage(sorted(self.coverage_changed))
         self.coverage_changed.clear()
+        self.matches.store_counts(sorted(self.matches_changed))
+        self.matches_changed.clear()

@@ -129,6 +129,8 @@ def test_an_older_store_opens_with_all_its_data_and_works_on(older: str, clock: 
             assert tx.plans.get(task["plan_digest"]) == b"{}"
             assert tx.task_devices.coverage("task-1") == task["coverage"]
             assert task["coverage"]["targeted"] == 2 and task["coverage"]["matched"] == 1
+            assert task["match_counts"] == tx.matches.tally("task-1")
+            assert task["match_counts"] == {"actionable": {"none": 1, "quarantined": 1}}
             assert [row["coverage"]["targeted"] for row in tx.tasks.runs("task-1")] == [2]
             matches = tx.matches.list("task-1")
             assert sorted(row["st_ino"] for row in matches) == [2**64 - 2, 2**64 - 1]

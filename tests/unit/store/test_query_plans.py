@@ -38,6 +38,8 @@ QUESTIONS: dict[str, Callable[[Transaction], Any]] = {
     "end devices": lambda tx: tx.task_devices.end_unfinished("task-1", "expired", START),
     "store matches": lambda tx: tx.matches.add([make.match(START, "new", run=9)]),
     "matches of a task": lambda tx: tx.matches.list("task-1"),
+    "withdraw devices": lambda tx: tx.task_devices.withdraw("task-1", "local", ["ws01"], run=2, now=START),
+    "tally matches": lambda tx: tx.matches.tally("task-1"),
     "count matches": lambda tx: tx.matches.counts("task-1"),
     "claim": lambda tx: tx.matches.claim("task-1", None, "r9", START),
     "claim some": lambda tx: tx.matches.claim("task-1", ["a", "b"], "r9", START),

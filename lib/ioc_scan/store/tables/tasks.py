@@ -37,6 +37,7 @@ tasks = Table(
     json_column("settings", null=False),
     Column("detections_count", Integer, nullable=False),
     json_column("coverage"),
+    json_column("match_counts"),
     Index(None, "state", "created_at"),
     Index(None, "object_sha256"),
     Index(None, "created_at"),
