@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -50,3 +51,13 @@ def test_each_higher_role_may_run_all_a_lower_may(builder: ModuleType) -> None:
     for lower, higher in itertools.pairwise(people):
         for action in builder.ACTIONS:
             assert builder.may_run(higher, action) >= builder.may_run(lower, action)
+
+
+def test_the_role_of_the_sensor_names_the_key_it_writes() -> None:
+    role = yaml.safe_load((DOCS / "rbac" / "roles" / "ioc_scan_sensor.yaml.example").read_text())
+    sensor = yaml.safe_load((DOCS.parent / "sensors" / "sandbox_detections.yaml").read_text())
+    source = (DOCS.parent / "sensors" / "sandbox_detections.py").read_text()
+    prefix = re.search(r'^STATE_PREFIX = "(.+)"$', source, re.MULTILINE)
+    assert prefix is not None
+    key = f"key_value_pair:st2kv.system:ioc_scan.{sensor['class_name']}:{prefix[1]}"
+    assert [grant["resource_uid"] for grant in role["permission_grants"]] == [key + "lab"]
