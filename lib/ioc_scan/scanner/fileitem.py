@@ -26,7 +26,7 @@ class Candidate(NamedTuple):
     inode: int
     modified: float  #: seconds since 1970
     accessed: float
-    changed: float
+    changed: float  #: of its inode; on Windows the moment it was created
     uid: int
     gid: int
     mode: int
@@ -54,9 +54,12 @@ def candidate_item(candidate: Candidate) -> dict[str, Any]:
     """The whole FileItem of a candidate, as the evaluator judges it."""
     item = file_item(candidate.path, candidate.size, candidate.modified)
     item["Accessed"] = _time(candidate.accessed)
-    item["Changed"] = _time(candidate.changed)
-    item["INode"] = candidate.inode
-    if os.name == "posix":
+    if os.name == "nt":
+        item["Created"] = _time(candidate.changed)
+        item["Drive"] = _drive(candidate.path)
+    else:
+        item["Changed"] = _time(candidate.changed)
+        item["INode"] = candidate.inode
         item["Permissions"] = stat.S_IMODE(candidate.mode)
         item["SecurityID"] = str(candidate.uid)
         item["GroupID"] = str(candidate.gid)
@@ -65,6 +68,12 @@ def candidate_item(candidate: Candidate) -> dict[str, Any]:
     for bit, digest in candidate.digests.items():
         item[HASH_FIELDS[bit]] = digest
     return item
+
+
+def _drive(path: str) -> list[str]:
+    """As Mandiant's tools write it, and as people do; a share has none."""
+    drive = os.path.splitdrive(path)[0]
+    return [drive[0], drive] if drive[1:2] == ":" else []
 
 
 def item_key(document: str, identity: bytes) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from typing import Callable
 
 from .findfilter import Unsuitable, scan_with_find, suits
 from .folderscan import FolderScanner, StoppedError, Tally
+from .polite import Budget, lower_priority
 from .questions import Questions
 from .settings import BATCH_SECONDS, Settings, WorkerDiedError
 from .walk import Frame, split, walk
@@ -122,15 +124,43 @@ def _scan_inline(
     left: list[Frame], questions: Questions, settings: Settings, on_tally: OnTally, tick: Tick
 ) -> list[Frame]:
     """The same in this process: where there is no fork, and the reference for tests."""
-    scanner = FolderScanner(questions, settings.excluded, settings.max_hash_bytes)
+    if settings.polite and not hasattr(os, "fork"):
+        lower_priority()
+    budget = Budget(settings.cpu_percent) if settings.cpu_percent < 100 else None
+    stopped = False
 
     def pending() -> list[Frame]:
         return left
 
-    while left:
+    def keep() -> bool:
+        if budget is not None:
+            budget.keep()
+        return stopped
+
+    def per_block() -> None:
+        nonlocal stopped
+        keep()
+        stopped = stopped or tick(pending)
+        if stopped:
+            raise StoppedError()
+
+    scanner = _own_scanner(questions, settings, per_block, budget is not None)
+    while left and not stopped:
         scanner.tally = Tally()
-        left = walk(scanner, left, BATCH_SECONDS, lambda: False)
+        rest = walk(scanner, left, BATCH_SECONDS, keep)
         on_tally(scanner.tally)
-        if left and tick(pending):
-            break
+        left = rest
+        stopped = stopped or (bool(left) and tick(pending))
     return left
+
+
+def _own_scanner(
+    questions: Questions, settings: Settings, per_block: Callable[[], None], per_file: bool
+) -> FolderScanner:
+    if sys.platform == "win32":
+        from .winfolders import WindowsFolderScanner
+
+        return WindowsFolderScanner(
+            questions, settings.excluded, settings.max_hash_bytes, per_block, per_file
+        )
+    return FolderScanner(questions, settings.excluded, settings.max_hash_bytes, per_block, per_file)

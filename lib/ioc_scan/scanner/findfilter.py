@@ -15,9 +15,10 @@ import select
 import signal
 from typing import Callable
 
+from .folders import open_folder
 from .folderscan import FolderScanner, StoppedError
 from .safefs import code_of
-from .walk import Frame, open_folder
+from .walk import Frame
 
 _FIND = "/usr/bin/find"
 #: Above this many sizes find's own tests cost more than our look into a table.

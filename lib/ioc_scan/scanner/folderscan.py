@@ -10,16 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Callable, Iterable, Protocol
+from typing import Any, Callable, ContextManager, Iterable, Protocol
 
 from .fileitem import Candidate, file_item
-from .hashing import BUFFER_BYTES, MD5, SHA1, SHA256
+from .folders import OPEN_FOLDER, open_folder
+from .hashing import BUFFER_BYTES, MD5, SHA1, SHA256, read_into
 from .questions import Questions
 from .safefs import code_of
 
-OPEN_FOLDER = (
-    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-)
 #: O_NONBLOCK: a FIFO that takes a file's place must not hang the scan.
 _OPEN = (
     os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -104,10 +102,31 @@ class FolderScanner:
         """Look at all files of an open folder; the names of its sub-folders. Raises OSError, StoppedError."""
         prefix = path if path.endswith(os.sep) else path + os.sep
         subfolders: list[str] = []
-        with os.scandir(folder) as entries:
+        with self._list(folder, path, prefix) as entries:
             files = self._scan(folder, entries, prefix, subfolders)
         self.tally.files += files
         return subfolders
+
+    def _list(self, folder: int, path: str, prefix: str) -> ContextManager[Entries]:
+        """The entries of a folder that lie in it. Raises OSError."""
+        return os.scandir(folder)
+
+    # What the walk needs of folders: it never looks into the numbers it is given for them.
+
+    def reopen(self, path: str) -> int:
+        """Open a folder by its path, no part of which may be a link. Raises OSError."""
+        return open_folder(path)
+
+    def hold(self, folder: int) -> int:
+        """What is kept of a folder while its sub-folders are looked at."""
+        return folder
+
+    def again(self, folder: int, path: str) -> int:
+        """Another descriptor of a folder that is held; -1 and a recorded skip if it cannot be had."""
+        return os.dup(folder)
+
+    def close(self, folder: int) -> None:
+        os.close(folder)
 
     # The loop over the entries of a folder is where a scan's time goes, so the two usual plans have one each:
     # objects (a few exact sizes), and names. Every question asked per file costs a scan some percent.
@@ -121,7 +140,7 @@ class FolderScanner:
                 try:
                     size = entry.stat(follow_symlinks=False).st_size
                 except OSError as error:
-                    self.tally.skip(prefix + entry.name, _reason(error))
+                    self.tally.skip(prefix + entry.name, self._reason(error))
                     continue
                 if size in masks:
                     self._look(folder, entry, prefix, masks[size], False)
@@ -163,7 +182,7 @@ class FolderScanner:
                     try:
                         size = entry.stat(follow_symlinks=False).st_size
                     except OSError as error:
-                        self.tally.skip(prefix + entry.name, _reason(error))
+                        self.tally.skip(prefix + entry.name, self._reason(error))
                         continue
                     mask |= mask_of(size, 0)
                     for low, high, wanted in ranges:
@@ -191,7 +210,7 @@ class FolderScanner:
         try:
             size = entry.stat(follow_symlinks=False).st_size
         except OSError as error:
-            self.tally.skip(prefix + entry.name, _reason(error))
+            self.tally.skip(prefix + entry.name, self._reason(error))
             return
         if size in self._questions.size_masks:
             self._look(folder, entry, prefix, self._questions.size_masks[size], False)
@@ -205,16 +224,20 @@ class FolderScanner:
         try:
             return os.open(name, OPEN_FOLDER, dir_fd=parent)
         except OSError as error:
-            self.tally.skip(path, _reason(error))
+            self.tally.skip(path, self._reason(error))
             return -1
 
     # ------------------------------------------------------------------------------------------ one file
+
+    def _reason(self, error: OSError) -> str:
+        code = code_of(error)
+        return "vanished" if code == "missing" else "link" if code == "link_in_path" else code
 
     def _skip_special(self, entry: os.DirEntry[str], prefix: str) -> None:
         try:
             mode = entry.stat(follow_symlinks=False).st_mode
         except OSError as error:
-            self.tally.skip(prefix + entry.name, _reason(error))
+            self.tally.skip(prefix + entry.name, self._reason(error))
             return
         self.tally.skip(prefix + entry.name, _KINDS.get(stat.S_IFMT(mode), "special_file"))
 
@@ -237,14 +260,15 @@ class FolderScanner:
                 digests, info, size = self._hash(folder, name, mask, info, wanted)
             else:
                 assert info is not None
+                info = self._identify(folder, name, info)
                 size = info.st_size
         except OSError as error:
-            self.tally.skip(prefix + name, _reason(error))
+            self.tally.skip(prefix + name, self._reason(error))
             return
         if self._per_file is not None:
             self._per_file()
         if info is not None:
-            self.tally.candidates.append(_candidate(prefix + name, info, size, mask, digests))
+            self.tally.candidates.append(candidate_of(prefix + name, info, size, mask, digests))
 
     def _hash(
         self, folder: int, name: str, mask: int, info: os.stat_result | None, wanted: bool
@@ -253,14 +277,14 @@ class FolderScanner:
         descriptor = self._open(folder, name)
         try:
             buffer = self._buffer
-            count = size = os.readv(descriptor, self._vector)
+            count = size = read_into(descriptor, self._vector)
             if count < BUFFER_BYTES:
                 block = buffer[:count]
                 digests = [algorithm(block).digest() for bit, algorithm in _ALGORITHMS if mask & bit]
             else:
                 hashes = [algorithm(buffer) for bit, algorithm in _ALGORITHMS if mask & bit]
                 while True:
-                    count = os.readv(descriptor, self._vector)
+                    count = read_into(descriptor, self._vector)
                     if not count:
                         break
                     size += count
@@ -282,6 +306,10 @@ class FolderScanner:
         finally:
             os.close(descriptor)
 
+    def _identify(self, folder: int, name: str, info: os.stat_result) -> os.stat_result:
+        """The status of a file that is not read, with its device and inode. Raises OSError."""
+        return info
+
     def _open(self, folder: int, name: str) -> int:
         try:
             return os.open(name, self._open_flags, dir_fd=folder)
@@ -301,12 +329,7 @@ _KINDS = {
 }
 
 
-def _reason(error: OSError) -> str:
-    code = code_of(error)
-    return "vanished" if code == "missing" else "link" if code == "link_in_path" else code
-
-
-def _candidate(path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> Candidate:
+def candidate_of(path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> Candidate:
     values: Any = iter(digests)
     return Candidate(
         path,
@@ -315,7 +338,7 @@ def _candidate(path: str, info: os.stat_result, size: int, mask: int, digests: l
         info.st_ino,
         info.st_mtime,
         info.st_atime,
-        info.st_ctime,
+        info.st_ctime if os.name != "nt" else getattr(info, "st_birthtime", info.st_ctime),
         info.st_uid,
         info.st_gid,
         info.st_mode,

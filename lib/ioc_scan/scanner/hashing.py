@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Sequence
 
 MD5, SHA1, SHA256 = 1, 2, 4
 #: One read of this size covers most files whole; larger buffers leave the CPU's cache.
@@ -13,11 +13,22 @@ BUFFER_BYTES = 256 * 1024
 _buffer = memoryview(bytearray(BUFFER_BYTES))
 
 
+def _read_into(descriptor: int, buffers: Sequence[memoryview]) -> int:
+    """``os.readv`` with one buffer, for systems without it."""
+    content = os.read(descriptor, len(buffers[0]))
+    buffers[0][: len(content)] = content
+    return len(content)
+
+
+#: Fills a buffer from a descriptor; the number of bytes read.
+read_into: Callable[[int, Sequence[memoryview]], int] = getattr(os, "readv", _read_into)
+
+
 def blocks_of(descriptor: int) -> Iterable[memoryview]:
     """The content of a descriptor from its start, block by block; a block is only good until the next one."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     while True:
-        count = os.readv(descriptor, [_buffer])
+        count = read_into(descriptor, [_buffer])
         if not count:
             return
         yield _buffer[:count]

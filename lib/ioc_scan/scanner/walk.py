@@ -10,7 +10,7 @@ import os
 import time
 from typing import Callable, List, Tuple
 
-from .folderscan import OPEN_FOLDER, FolderScanner, StoppedError, Tally
+from .folderscan import FolderScanner, StoppedError, Tally
 from .names import shown_path
 from .safefs import code_of
 
@@ -20,24 +20,6 @@ Frame = Tuple[str, List[str]]
 MAX_OPEN_FOLDERS = 200
 #: Folders between two looks at the clock and at the parent's word.
 LOOK_EVERY = 8
-
-
-def open_folder(path: str) -> int:
-    """A descriptor of a folder, walked to component by component from ``/``; links are errors.
-
-    Raises OSError.
-    """
-    folder = os.open(os.sep, OPEN_FOLDER)
-    try:
-        for part in path.split(os.sep):
-            if part:
-                deeper = os.open(part, OPEN_FOLDER, dir_fd=folder)
-                os.close(folder)
-                folder = deeper
-    except OSError:
-        os.close(folder)
-        raise
-    return folder
 
 
 class _Level:
@@ -51,9 +33,9 @@ class _Level:
         self.names = names
         self.folder = folder
 
-    def close(self) -> None:
+    def close(self, scanner: FolderScanner) -> None:
         if self.folder >= 0:
-            os.close(self.folder)
+            scanner.close(self.folder)
             self.folder = -1
 
 
@@ -72,7 +54,7 @@ def walk(
         while levels:
             level = levels[-1]
             if not level.names:
-                levels.pop().close()
+                levels.pop().close(scanner)
                 continue
             looks += 1
             if (looks % LOOK_EVERY == 0 or scanner.always_look) and (stop() or time.monotonic() > end):
@@ -87,16 +69,16 @@ def walk(
             if deeper is not None:
                 levels.append(deeper)
                 if len(levels) > MAX_OPEN_FOLDERS:
-                    levels[-MAX_OPEN_FOLDERS - 1].close()
+                    levels[-MAX_OPEN_FOLDERS - 1].close(scanner)
         return [(level.path, level.names) for level in levels if level.names]
     finally:
         for level in levels:
-            level.close()
+            level.close(scanner)
 
 
 def _reopen(level: _Level, scanner: FolderScanner) -> bool:
     try:
-        level.folder = open_folder(level.path)
+        level.folder = scanner.reopen(level.path)
         return True
     except OSError as error:
         reason = code_of(error)
@@ -110,27 +92,27 @@ def _step(scanner: FolderScanner, level: _Level) -> _Level | None:
     if name:
         path = level.prefix + name
         folder = scanner.enter(level.folder, path, name)
-        if folder < 0:
-            level.names.pop()
-            return None
     else:
         path = level.path
-        folder = os.dup(level.folder)
+        folder = scanner.again(level.folder, path)
+    if folder < 0:
+        level.names.pop()
+        return None
     before = len(scanner.tally.candidates)
     try:
         subfolders = scanner.scan(folder, path)
     except StoppedError:
         # The name stays in its frame; what was found in the folder so far will be found again.
         del scanner.tally.candidates[before:]
-        os.close(folder)
+        scanner.close(folder)
         raise
     except OSError as error:
         scanner.tally.skip(path, code_of(error))
         subfolders = []
     level.names.pop()
     if subfolders:
-        return _Level(path, subfolders, folder)
-    os.close(folder)
+        return _Level(path, subfolders, scanner.hold(folder))
+    scanner.close(folder)
     return None
 
 
@@ -176,4 +158,4 @@ def frames_from_json(value: object) -> list[Frame]:
     return frames
 
 
-__all__ = ["Frame", "Tally", "frames_from_json", "frames_to_json", "open_folder", "split", "walk"]
+__all__ = ["Frame", "Tally", "frames_from_json", "frames_to_json", "split", "walk"]

@@ -1,0 +1,134 @@
+"""Looking at the files of one folder on Windows: no link is followed, nothing is fetched from elsewhere.
+
+A folder is opened by its path, and the system's own word for where it lies must be that path, so that a
+junction put in place of a folder above is an error. Its files are opened relative to it. Nothing stays open
+below a folder that people may want to rename: only the one that is looked at, and everything is shared.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import contextlib  # noqa: E402
+import errno  # noqa: E402
+import os  # noqa: E402
+from typing import Any, Iterator  # noqa: E402
+
+from . import winapi  # noqa: E402
+from .folderscan import Entries, FolderScanner, Named, candidate_of  # noqa: E402
+from .winattributes import OFFLINE, has_handler, is_elsewhere, left_out  # noqa: E402
+from .winpaths import kernel_path, long_path, plain_path  # noqa: E402
+
+_SHARE_ALL = winapi.SHARE_READ | winapi.SHARE_WRITE | winapi.SHARE_DELETE
+_READ = os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT
+#: ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION: opened by somebody who does not share it.
+_BUSY = frozenset((32, 33))
+#: Stands for a folder of the branch that the walk is in; it is opened anew when it is needed.
+_NOT_HELD = 0
+
+
+class WindowsFolderScanner(FolderScanner):
+    """The numbers that stand for folders are handles."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        #: A listing tells sizes and attributes at no cost.
+        self._needs_size = True
+        self._handled_by_driver: str | None = None
+
+    # -------------------------------------------------------------------------------------------- folders
+
+    def reopen(self, path: str) -> int:
+        winapi.close(_open_folder(path))
+        return _NOT_HELD
+
+    def hold(self, folder: int) -> int:
+        winapi.close(folder)
+        return _NOT_HELD
+
+    def again(self, folder: int, path: str) -> int:
+        try:
+            return _open_folder(path)
+        except OSError as error:
+            self.tally.skip(path, self._reason(error))
+            return -1
+
+    def enter(self, parent: int, path: str, name: str) -> int:
+        reason = self._excluded(path)
+        if reason is not None:
+            self.tally.skip(path, reason)
+            return -1
+        return self.again(parent, path)
+
+    def close(self, folder: int) -> None:
+        if folder != _NOT_HELD:
+            winapi.close(folder)
+
+    # ---------------------------------------------------------------------------------------------- files
+
+    @contextlib.contextmanager
+    def _list(self, folder: int, path: str, prefix: str) -> Iterator[Entries]:
+        with os.scandir(long_path(path)) as entries:
+            yield self._own(entries, prefix)
+
+    def _own(self, entries: Entries, prefix: str) -> Entries:
+        """The entries that are files and folders of this place."""
+        for entry in entries:
+            info = entry.stat(follow_symlinks=False)
+            folder = bool(info.st_file_attributes & winapi.DIRECTORY)
+            reason = left_out(info.st_file_attributes, info.st_reparse_tag, folder)
+            if reason is None:
+                yield entry
+            else:
+                self.tally.skip(prefix + entry.name, reason)
+
+    def _look(self, folder: int, entry: Named, prefix: str, mask: int, wanted: bool) -> None:
+        path = prefix + entry.name
+        info = entry.stat(follow_symlinks=False)
+        if is_elsewhere(info.st_file_attributes):
+            self.tally.skip(path, OFFLINE)
+            if wanted:  # a name or a size may be all that is asked
+                self.tally.candidates.append(candidate_of(path, info, info.st_size, 0, []))
+            return
+        self._handled_by_driver = long_path(path) if has_handler(info.st_file_attributes) else None
+        super()._look(folder, entry, prefix, mask, wanted)
+
+    def _identify(self, folder: int, name: str, info: os.stat_result) -> os.stat_result:
+        """A listing knows neither volume nor number of a file."""
+        descriptor = _descriptor(folder, name, winapi.READ_ATTRIBUTES)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _open(self, folder: int, name: str) -> int:
+        if (
+            self._handled_by_driver is not None
+        ):  # opened as it stands, its content would be the driver's notes
+            return os.open(self._handled_by_driver, _READ)
+        return _descriptor(folder, name, winapi.READ_DATA | winapi.READ_ATTRIBUTES)
+
+    def _reason(self, error: OSError) -> str:
+        return "busy" if error.winerror in _BUSY else super()._reason(error)
+
+
+def _open_folder(path: str) -> int:
+    """A handle of a folder that lies where its path says. Raises OSError, with ELOOP if it does not."""
+    access = winapi.TRAVERSE | winapi.READ_ATTRIBUTES
+    handle = winapi.open_name(0, kernel_path(path), access, _SHARE_ALL, winapi.DIRECTORY_FILE)
+    try:
+        place = plain_path(winapi.final_path(handle))
+    except OSError:
+        winapi.close(handle)
+        raise
+    if place.casefold() != path.casefold():
+        winapi.close(handle)
+        raise OSError(errno.ELOOP, "a link leads to the folder")
+    return handle
+
+
+def _descriptor(folder: int, name: str, access: int) -> int:
+    handle = winapi.open_name(folder, name, access, _SHARE_ALL, winapi.NON_DIRECTORY_FILE)
+    return winapi.descriptor_of(handle, _READ)
