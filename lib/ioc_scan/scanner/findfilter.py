@@ -48,7 +48,12 @@ def suits(frames: list[Frame], scanner: FolderScanner, prunes: list[str] | None)
     sizes = scanner.only_sizes
     fresh = all(names == [""] for _, names in frames)
     return bool(
-        prunes is not None and fresh and sizes and len(sizes) <= MAX_SIZES and os.access(_FIND, os.X_OK)
+        os.name == "posix"
+        and prunes is not None
+        and fresh
+        and sizes
+        and len(sizes) <= MAX_SIZES
+        and os.access(_FIND, os.X_OK)
     )
 
 

@@ -18,8 +18,8 @@ from typing import Any, Iterator  # noqa: E402
 
 from . import winapi  # noqa: E402
 from .folderscan import Entries, FolderScanner, Named, candidate_of  # noqa: E402
+from .longpaths import kernel_path, long_path, plain_path  # noqa: E402
 from .winattributes import OFFLINE, has_handler, is_elsewhere, left_out  # noqa: E402
-from .winpaths import kernel_path, long_path, plain_path  # noqa: E402
 
 _SHARE_ALL = winapi.SHARE_READ | winapi.SHARE_WRITE | winapi.SHARE_DELETE
 _READ = os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT
@@ -116,17 +116,38 @@ class WindowsFolderScanner(FolderScanner):
 
 def _open_folder(path: str) -> int:
     """A handle of a folder that lies where its path says. Raises OSError, with ELOOP if it does not."""
-    access = winapi.TRAVERSE | winapi.READ_ATTRIBUTES
-    handle = winapi.open_name(0, kernel_path(path), access, _SHARE_ALL, winapi.DIRECTORY_FILE)
+    handle = _folder(0, kernel_path(path))
     try:
         place = plain_path(winapi.final_path(handle))
-    except OSError:
+    except OSError:  # RAM disks and some shares cannot say
         winapi.close(handle)
-        raise
+        return _open_by_parts(path)
     if place.casefold() != path.casefold():
         winapi.close(handle)
         raise OSError(errno.ELOOP, "a link leads to the folder")
     return handle
+
+
+def _open_by_parts(path: str) -> int:
+    """The same, one folder after the other from the drive on."""
+    drive, rest = os.path.splitdrive(path)
+    handle = _folder(0, kernel_path(drive + "\\"))
+    for part in filter(None, rest.split("\\")):
+        try:
+            deeper = _folder(handle, part)
+        finally:
+            winapi.close(handle)
+        handle = deeper
+        facts = winapi.facts(handle)
+        if left_out(facts.attributes, facts.tag, True) == "link":
+            winapi.close(handle)
+            raise OSError(errno.ELOOP, "a link leads to the folder")
+    return handle
+
+
+def _folder(parent: int, name: str) -> int:
+    access = winapi.TRAVERSE | winapi.READ_ATTRIBUTES
+    return winapi.open_name(parent, name, access, _SHARE_ALL, winapi.DIRECTORY_FILE)
 
 
 def _descriptor(folder: int, name: str, access: int) -> int:
