@@ -9,6 +9,7 @@ from ioc_scan.clock import system_clock
 from ioc_scan.detection.sources import build_source
 from ioc_scan.detection.sources.triggers import Triggers
 from ioc_scan.detection.sources.watch import Watch, WatchSettings
+from ioc_scan.text import printable, printable_traceback
 from st2reactor.sensor.base import PollingSensor
 
 STATE_PREFIX = "state."
@@ -60,8 +61,8 @@ class SandboxDetectionsSensor(PollingSensor):
             return
         try:
             watch.poll(self._dispatch)
-        except Exception:
-            self._logger.exception("source %s: this look failed", name)
+        except Exception as error:
+            self._failed(error, "source %s: this look failed", name)
         self._try_to_save(name, watch)
 
     def _is_busy(self, name):
@@ -80,8 +81,8 @@ class SandboxDetectionsSensor(PollingSensor):
         """Read every state once. Only list_values tells an outage from an empty datastore: it raises."""
         try:
             stored = self._service.list_values(local=True, prefix=STATE_PREFIX) or []
-        except Exception:
-            self._logger.exception("the datastore cannot be read; no source is looked at before it can")
+        except Exception as error:
+            self._failed(error, "the datastore cannot be read; no source is looked at before it can")
             return False
         values = {pair.name.rpartition(":")[2]: pair.value for pair in stored}
         config = self._config or {}
@@ -94,11 +95,11 @@ class SandboxDetectionsSensor(PollingSensor):
                     self._triggers,
                     self._state(name, values.get(STATE_PREFIX + name)),
                     clock=system_clock,
-                    log=self._logger.warning,
+                    log=self._warn,
                 )
                 self._try_to_save(name, self._watches[name])
-            except Exception:
-                self._logger.exception("source %s: its configuration cannot be used", name)
+            except Exception as error:
+                self._failed(error, "source %s: its configuration cannot be used", name)
         self._loaded = True
         return True
 
@@ -119,13 +120,20 @@ class SandboxDetectionsSensor(PollingSensor):
         try:
             with self._services:
                 self._service.set_value(STATE_PREFIX + name, json.dumps(watch.state), local=True)
-        except Exception:
+        except Exception as error:
             self._unsaved.add(name)
-            self._logger.exception("source %s: its state could not be saved; kept in memory", name)
+            self._failed(error, "source %s: its state could not be saved; kept in memory", name)
             return False
         watch.changed = False
         self._unsaved.discard(name)
         return True
+
+    def _warn(self, message):
+        """What a source says quotes reports: it stays one line, and is no format."""
+        self._logger.warning("%s", printable(message, 1000))
+
+    def _failed(self, error, message, *arguments):
+        self._logger.error(message + "\n%s", *arguments, printable_traceback(error))
 
     def _dispatch(self, trigger, payload, trace_tag):
         with self._services:

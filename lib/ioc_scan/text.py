@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import unicodedata
 
 # Cc control, Cf format (bidi overrides, zero width), Cs surrogate, Co private use, Cn unassigned, Zl/Zp breaks
@@ -30,3 +31,18 @@ def printable(text: object, limit: int = 300) -> str:
         while opener in shown:
             shown = shown.replace(opener, f"{opener[0]} {opener[1]}")
     return shown
+
+
+def printable_traceback(error: BaseException) -> str:
+    """The traceback for a log: its frames are our own code, the words of the exceptions are not.
+
+    An exception's text often quotes its input. Each is shown as one :func:`printable` line, so that no input can
+    write a line of the log by itself.
+    """
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(parts) < 10:
+        frames = "".join(traceback.format_tb(current.__traceback__))
+        parts.append(f"{frames}{printable(f'{type(current).__name__}: {current}', 1000)}")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "\ncaused by\n".join(parts)

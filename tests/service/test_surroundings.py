@@ -203,10 +203,17 @@ def test_reports_never_go_through_a_link(world: World) -> None:
         assert (reports / f"{task_id}.html").stat().st_mode & 0o077 == 0
 
 
-def test_what_nobody_expected_is_still_an_answer(world: World) -> None:
+def test_what_nobody_expected_is_still_an_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: Any) -> None:
-        raise ZeroDivisionError("{{ 7*7 }}\x00\ud800")
+        try:
+            raise ValueError("of the report\n2026-03-01 INFO all is well")
+        except ValueError as error:
+            raise ZeroDivisionError("{{ 7*7 }}\x00\ud800") from error
 
     good, error = answer(world.config, broken)
     assert not good and error["code"] == "internal_error"
     assert "{{" not in error["message"] and "\x00" not in error["message"] and error["hint"]
+    lines = caplog.text.splitlines()
+    assert r"ZeroDivisionError: { { 7*7 }}\x00\ud800" in lines, "the log has it, too, as one harmless line each"
+    assert r"ValueError: of the report\x0a2026-03-01 INFO all is well" in lines
+    assert any("in broken" in line for line in lines), "and the frames"

@@ -21,7 +21,7 @@ from typing import Any
 from ioc_scan.errors import IocScanError
 from ioc_scan.service.chat import chat_lines
 from ioc_scan.service.context import Context, open_context
-from ioc_scan.text import printable
+from ioc_scan.text import printable, printable_traceback
 
 __all__ = ["Context", "answer", "open_context"]
 
@@ -43,7 +43,7 @@ def answer(
     except IocScanError as error:
         return False, _safe(_with_chat(error.as_dict()))
     except Exception as error:
-        LOG.exception("unexpected error")
+        LOG.error("unexpected error\n%s", printable_traceback(error))
         message = f"{type(error).__name__}: {error}"
         hint = "This is a defect of the pack: the traceback is in the execution's stderr."
         return False, _safe(_with_chat({"code": "internal_error", "message": message, "hint": hint}))
