@@ -26,8 +26,9 @@ $(STAMP): $(VENV)/.runtime requirements-dev.txt
 demo: $(VENV)/.runtime
 	$(PY) -m standalone demo $(if $(FLEET),--fleet "$(FLEET)") $(if $(REPORT),--report "$(REPORT)")
 
+# Three at a time: much of it is waiting for devices. A file's tests stay together, as its servers do.
 test: $(STAMP)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
 
 # The sensor against 10,000 simulated reports and 100 deaths; the bounded form is part of `make test`.
 soak: $(STAMP)

@@ -61,7 +61,7 @@ class SandboxDetectionsSensor(PollingSensor):
             return
         try:
             watch.poll(self._dispatch)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  what fails here must not end the sensor
             self._failed(error, "source %s: this look failed", name)
         self._try_to_save(name, watch)
 
@@ -81,7 +81,7 @@ class SandboxDetectionsSensor(PollingSensor):
         """Read every state once. Only list_values tells an outage from an empty datastore: it raises."""
         try:
             stored = self._service.list_values(local=True, prefix=STATE_PREFIX) or []
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  what fails here must not end the sensor
             self._failed(error, "the datastore cannot be read; no source is looked at before it can")
             return False
         values = {pair.name.rpartition(":")[2]: pair.value for pair in stored}
@@ -98,7 +98,7 @@ class SandboxDetectionsSensor(PollingSensor):
                     log=self._warn,
                 )
                 self._try_to_save(name, self._watches[name])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  what fails here must not end the sensor
                 self._failed(error, "source %s: its configuration cannot be used", name)
         self._loaded = True
         return True
@@ -120,7 +120,7 @@ class SandboxDetectionsSensor(PollingSensor):
         try:
             with self._services:
                 self._service.set_value(STATE_PREFIX + name, json.dumps(watch.state), local=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  what fails here must not end the sensor
             self._unsaved.add(name)
             self._failed(error, "source %s: its state could not be saved; kept in memory", name)
             return False

@@ -214,6 +214,8 @@ def test_what_nobody_expected_is_still_an_answer(world: World, caplog: pytest.Lo
     assert not good and error["code"] == "internal_error"
     assert "{{" not in error["message"] and "\x00" not in error["message"] and error["hint"]
     lines = caplog.text.splitlines()
-    assert r"ZeroDivisionError: { { 7*7 }}\x00\ud800" in lines, "the log has it, too, as one harmless line each"
+    assert r"ZeroDivisionError: { { 7*7 }}\x00\ud800" in lines, (
+        "the log has it, too, as one harmless line each"
+    )
     assert r"ValueError: of the report\x0a2026-03-01 INFO all is well" in lines
     assert any("in broken" in line for line in lines), "and the frames"

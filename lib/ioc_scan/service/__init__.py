@@ -42,7 +42,7 @@ def answer(
             return True, _safe(_with_chat(use_case(context, **parameters)))
     except IocScanError as error:
         return False, _safe(_with_chat(error.as_dict()))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  nothing may escape
         LOG.error("unexpected error\n%s", printable_traceback(error))
         message = f"{type(error).__name__}: {error}"
         hint = "This is a defect of the pack: the traceback is in the execution's stderr."
