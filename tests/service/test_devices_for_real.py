@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ioc_scan.errors import NotFoundError, RefusedError
+from ioc_scan.errors import DeviceError, NotFoundError, RefusedError
 from ioc_scan.service import collection, lifetimes, outputs, publishing, responses, restores, tasks, views
 from ioc_scan.service.context import Context
 from ioc_scan.service.ending import end_task
@@ -62,6 +62,11 @@ def test_the_whole_way_and_back(world: World) -> None:
         with pytest.raises(RefusedError) as caught:
             restores.restore_object(context, held["ws01"]["quarantine_id"], "ws01", account=RULE)
         assert caught.value.code == "person_needed"
+        planted[0].write_bytes(b"somebody's own by now")
+        with pytest.raises(DeviceError, match="there is a file of that name") as failed:
+            restores.restore_object(context, held["ws01"]["quarantine_id"], "ws01", account=PERSON)
+        assert failed.value.code == "restore_failed" and planted[0].read_bytes() == b"somebody's own by now"
+        planted[0].unlink()
         answer = restores.restore_object(context, held["ws01"]["quarantine_id"], "ws01", account=PERSON)
         assert answer["state"] == "restored", answer
         assert planted[0].read_bytes() == sample()

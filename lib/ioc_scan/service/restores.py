@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from ioc_scan.errors import InputError, NotFoundError, RefusedError
+from ioc_scan.errors import DeviceError, InputError, NotFoundError, RefusedError
 from ioc_scan.scanner.protocol import ACTING_JOB_SECONDS
 from ioc_scan.service import rights
 from ioc_scan.service.collecting import collect
@@ -30,7 +30,8 @@ def restore_object(
 ) -> dict[str, Any]:
     """Ask the device to put the object back. The exemption holds at once, before the file is there again.
 
-    Raises RefusedError ``person_needed``, ``not_in_quarantine``; NotFoundError ``quarantine_unknown``;
+    Raises RefusedError ``person_needed``, ``not_in_quarantine``; DeviceError ``restore_failed`` where the device
+    did not put it back, which leaves it in quarantine; NotFoundError ``quarantine_unknown``;
     InputError ``manager_ambiguous`` where several devices or managers know that id.
     """
     actor = Actor.of(context, account, chat_user)
@@ -78,13 +79,13 @@ def restore_object(
         head = seal(tx, "restore", task_id=row["task_id"])
     send(context, head)
     push_jobs(context)
-    state, problem = _wait(context, row, job_id)
+    state = _wait(context, row, job_id)
     return {
         "device_id": device_id,
         "quarantine_id": quarantine_id,
         "state": state,
         "sha256": row["sha256"],
-        "message": _MESSAGES[state] + (f" ({problem})" if problem else ""),
+        "message": _MESSAGES[state],
         "next_step": f"st2 run ioc_scan.list_quarantine state=any device={device_id}",
     }
 
@@ -92,7 +93,6 @@ def restore_object(
 _MESSAGES = {
     "restored": "The object is back where it was; its hash is exempt from further responses.",
     "restoring": "The device has not answered yet; it will restore the object within 15 minutes or not at all.",
-    "failed": "The device did not restore the object; it is still in quarantine.",
 }
 
 
@@ -125,18 +125,29 @@ def _find(context: Context, device_id: str | None, quarantine_id: str, manager: 
     return rows[0]
 
 
-def _wait(context: Context, row: dict[str, Any], job_id: str) -> tuple[str, str]:
+def _wait(context: Context, row: dict[str, Any], job_id: str) -> str:
     deadline = time.monotonic() + SHORT_WAIT_SECONDS
     while True:
         collect(context, row["task_id"], budget_seconds=SHORT_WAIT_SECONDS)
         with context.store.reading() as tx:
             now = tx.quarantine.get(row["quarantine_id"], row["manager"], row["device_id"])[0]
             job = tx.jobs.get(job_id)
-            failures = tx.events.list(types=[EventType.RESTORE_FAILED], device_id=row["device_id"], limit=1)
         if now["state"] == "restored":
-            return "restored", ""
+            return "restored"
         if job is None or job["state"] != "open":
-            return "failed", str(failures[0]["data"].get("message", "")) if failures else ""
+            raise DeviceError(
+                "restore_failed",
+                f"the device did not restore the object, it is still in quarantine: {_reason(context, row)}",
+                "Put right what it says, and restore again.",
+            )
         if time.monotonic() > deadline:
-            return "restoring", ""
+            return "restoring"
         time.sleep(0.2)
+
+
+def _reason(context: Context, row: dict[str, Any]) -> str:
+    """What the device said last of putting this object back."""
+    with context.store.reading() as tx:
+        failures = tx.events.list(types=[EventType.RESTORE_FAILED], device_id=row["device_id"], limit=100)
+    said = [event["data"] for event in failures if event["data"]["quarantine_id"] == row["quarantine_id"]]
+    return str(said[0]["message"]) if said else "it gave no reason"
