@@ -43,7 +43,7 @@ def encode_path(path: bytes | str) -> str:
 
 
 def decode_path(text: object) -> bytes:
-    """Bytes of an absolute, normalized POSIX path from a job. Raises ScannerError ``bad_path``.
+    """Bytes of an absolute, normalized path from a job. Raises ScannerError ``bad_path``.
 
     No empty, ``.`` or ``..`` component and no NUL: what is checked is what is opened.
     """
@@ -59,6 +59,11 @@ def decode_path(text: object) -> bytes:
 
 def check_path(path: bytes) -> None:
     """Refuse a path that is not absolute and normalized. Raises ScannerError ``bad_path``."""
+    if os.name == "nt":
+        from .winnames import parts_of
+
+        parts_of(path)
+        return
     if not path.startswith(b"/") or b"\0" in path or len(path) > MAX_PATH_BYTES:
         raise ScannerError("bad_path", "a path is not absolute, has a NUL byte or is too long")
     parts = path[1:].split(b"/")

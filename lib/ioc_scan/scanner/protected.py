@@ -26,8 +26,25 @@ _MACOS = (
 _EXCEPTIONS = (b"/usr/local", b"/dev/shm")
 
 
-def _inside(path: bytes, folder: bytes) -> bool:
+def _inside_posix(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def _below_posix(path: bytes, root: bytes) -> bytes:
+    return path[len(root) :]
+
+
+def _is_system_posix(path: bytes) -> bool:
+    folders = _MACOS if sys.platform == "darwin" else _LINUX
+    return any(_inside_posix(path, folder) for folder in folders) and not any(
+        _inside_posix(path, folder) for folder in _EXCEPTIONS
+    )
+
+
+if sys.platform == "win32":
+    from .winnames import below, inside, is_system
+else:
+    below, inside, is_system = _below_posix, _inside_posix, _is_system_posix
 
 
 def check_not_protected(path: bytes, spool: bytes, root: bytes | None) -> None:
@@ -35,24 +52,17 @@ def check_not_protected(path: bytes, spool: bytes, root: bytes | None) -> None:
 
     For a device that is a folder tree the system folders are judged both from ``/`` and from its root.
     """
-    if _inside(path, spool):
+    if inside(path, spool):
         raise ScannerError("own_spool", "the path lies in the scanner's own spool")
     views = [path]
     if root is not None and root != b"/":
-        if not _inside(path, root) or path == root:
+        if not inside(path, root) or path == root:
             raise ScannerError("outside_root", "the path lies outside this device's folder tree")
-        views = [path[len(root) :]] if _is_system(root) else [path, path[len(root) :]]
+        views = [below(path, root)] if is_system(root) else [path, below(path, root)]
     for view in views:
-        if _is_system(view):
+        if is_system(view):
             raise ScannerError(
                 "system_folder",
                 shown_path(path)[:300] + " lies in a folder of the operating system",
                 "report only; remove it by hand if it does not belong there",
             )
-
-
-def _is_system(path: bytes) -> bool:
-    folders = _MACOS if sys.platform == "darwin" else _LINUX
-    return any(_inside(path, folder) for folder in folders) and not any(
-        _inside(path, folder) for folder in _EXCEPTIONS
-    )

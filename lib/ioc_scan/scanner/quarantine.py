@@ -12,6 +12,7 @@ removed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any, Callable, Iterator
 
 from .errors import ScannerError
 from .hashing import blocks_of
+from .machine import free_bytes, make_private
 from .protocol import fsync_folder, is_sha256, read_json, write_json_atomic
 
 CONTENT = "content"
@@ -30,6 +32,10 @@ _ID = re.compile(r"[0-9a-f]{32}\Z")
 DEFAULT_QUOTA_BYTES = 10 * 1024**3
 #: What a quarantine leaves free on its file system.
 RESERVE_BYTES = 64 * 1024 * 1024
+
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | _SAFE
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _SAFE
 
 LIVE_STATES = frozenset({"copied", "quarantined"})
 
@@ -99,8 +105,7 @@ class Quarantine:
             return
         if self.used_bytes() + size > quota_bytes:
             raise ScannerError("quota_exceeded", "the device's quarantine is full", "purge old objects")
-        free = os.statvfs(self.folder)
-        if free.f_bavail * free.f_frsize < size + RESERVE_BYTES:
+        if free_bytes(self.folder) < size + RESERVE_BYTES:
             raise ScannerError(
                 "disk_full", "too little space for a copy in quarantine", "free space on the device"
             )
@@ -115,6 +120,7 @@ class Quarantine:
         """
         folder = self._object(sha256)
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_private(folder)
         fsync_folder(self.folder)
         content = os.path.join(folder, CONTENT)
         if os.path.exists(content):
@@ -125,8 +131,7 @@ class Quarantine:
                 pass  # damaged on disk: the file in hand is good, keep that
         temporary = content + ".part"
         digest = hashlib.sha256()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        target = os.open(temporary, flags, 0o600)
+        target = os.open(temporary, _WRITE, 0o600)
         try:
             _write_all(target, _MAGIC)
             for block in blocks_of(descriptor):
@@ -137,11 +142,12 @@ class Quarantine:
                 raise ScannerError("changed", "the file changed while it was copied")
             os.fsync(target)
         except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(target)  # first: an open file cannot be removed on Windows
             os.unlink(temporary)
             raise
-        finally:
-            os.close(target)
-        os.rename(temporary, content)
+        os.close(target)
+        os.replace(temporary, content)
         fsync_folder(folder)
         self.verify(sha256, per_block)
 
@@ -149,7 +155,7 @@ class Quarantine:
         """The decoded content, block by block. Raises ScannerError ``copy_broken``."""
         path = os.path.join(self._object(sha256), CONTENT)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, _READ)
         except FileNotFoundError:
             raise ScannerError("content_missing", "the content is no longer in quarantine") from None
         with os.fdopen(descriptor, "rb") as stream:

@@ -19,19 +19,17 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from . import processes
+from . import machine
 from .errors import ScannerError
 from .evaluate import Evaluator
 from .hashing import sha256_of
 from .jobfolder import JobFolder
 from .names import decode_path, encode_path, shown_path
-from .packages import PackageOwners
 from .plan import Plan
 from .protected import check_not_protected
 from .protocol import from_iso, to_iso
 from .quarantine import DEFAULT_QUOTA_BYTES, Quarantine, quarantine_id_of
-from .safefs import Pinned, as_scanner_error, describe, pin
-from .signatures import check_signature
+from .safefs import Held, describe
 from .spool import Spool
 
 DEFAULT_MAX_ITEMS = 50
@@ -69,9 +67,7 @@ class Responder:
         self._settings: dict[str, Any] = folder.job.get("settings", {})
         self._dry_run: bool = folder.job.get("dry_run", False)
         self._quarantine = Quarantine(spool.folder("quarantine"))
-        self._owners = [PackageOwners()]
-        if spool.root not in (None, "/"):
-            self._owners.append(PackageOwners(os.fsencode(str(spool.root))))
+        self._judge = machine.Judge(spool.root)
 
     def run(self) -> None:
         """All items, each with exactly one line in the results. Raises WithdrawnError."""
@@ -125,104 +121,82 @@ class Responder:
 
     def _quarantine_one(self, item: dict[str, Any], path: bytes, line: dict[str, Any]) -> None:
         root = None if self._spool.root is None else os.fsencode(self._spool.root)
-        check_not_protected(path, os.fsencode(os.path.realpath(self._spool.path)), root)
+        spool = os.fsencode(os.path.realpath(self._spool.path))
+        check_not_protected(path, spool, root)
         if not self._evaluator.acts_on(item["sha256"]):
             raise ScannerError("not_actionable", "no actionable IOC file of the task names this SHA-256")
-        with pin(path) as pinned:
-            try:
-                descriptor = pinned.open_for_reading()
-            except OSError as error:
-                raise as_scanner_error(error, path) from None
-            try:
-                self._act(item, pinned, descriptor, line)
-            finally:
-                os.close(descriptor)
+        with machine.pin(path) as pinned:
+            if pinned.real_path() != path:
+                check_not_protected(pinned.real_path(), spool, root)
+            with pinned.hold() as held:
+                self._act(item, held, line)
 
-    def _act(self, item: dict[str, Any], pinned: Pinned, descriptor: int, line: dict[str, Any]) -> None:
-        before = os.fstat(descriptor)
-        if (before.st_size, before.st_dev, before.st_ino) != (item["size"], item["device"], item["inode"]):
+    def _act(self, item: dict[str, Any], held: Held, line: dict[str, Any]) -> None:
+        if not held.matched_as(item):
             raise ScannerError("changed", "size, device or inode are not those of the match")
-        sha256, _ = sha256_of(descriptor, self._folder.check_present)
+        sha256, _ = sha256_of(held.descriptor, self._folder.check_present)
         if sha256 != item["sha256"]:
             raise ScannerError("changed", "the content is not that of the match")
-        for owners in self._owners:
-            owners.check_not_owned(pinned.path, before)
-        line["signature"] = check_signature(descriptor, self._settings.get("may_delete_signers", []))
+        line["signature"] = self._judge.check(held, self._settings.get("may_delete_signers", []))
         quota = self._settings.get("quota_bytes", DEFAULT_QUOTA_BYTES)
-        self._quarantine.check_room(sha256, before.st_size, quota)
-        line["terminated"] = processes.running(before.st_dev, before.st_ino)
-        if not self._settings.get("terminate_processes", False):
-            line["running"], line["terminated"] = line["terminated"], []
+        self._quarantine.check_room(sha256, held.size, quota)
+        self._end_processes(held, line)
         if self._dry_run:
             line["outcome"] = "would_quarantine"
             return
-        try:
-            processes.end(line["terminated"], before.st_dev, before.st_ino)
-        except ScannerError:
-            alive = [
-                one for one in line["terminated"] if processes.runs(one["pid"], before.st_dev, before.st_ino)
-            ]
-            line.update(terminated=[one for one in line["terminated"] if one not in alive], running=alive)
-            raise
-        entry = self._entry(item, pinned.path, before)
-        self._quarantine.store(descriptor, sha256, self._folder.check_present)
+        entry = self._entry(item, held)
+        self._quarantine.store(held.descriptor, sha256, self._folder.check_present)
         self._quarantine.put(entry)
         try:
-            self._check_unchanged(pinned, descriptor, before)
+            self._check_allowed(within_limit=True)
+            held.check_untouched()
         except BaseException:
             self._quarantine.remove(entry)  # nothing was deleted, so nothing is kept
             raise
         try:
-            os.unlink(pinned.name, dir_fd=pinned.parent)
-        except OSError as error:
-            # Not removed, unless the file system says "error" and does it all the same.
-            if pinned.still_is(before):
-                self._quarantine.remove(entry)
-                raise as_scanner_error(error, pinned.path) from None
+            line["message"] = held.remove()
+        except ScannerError:
+            self._quarantine.remove(entry)
+            raise
         line.update(outcome="quarantined", quarantine_id=entry["quarantine_id"])
         # The name is gone, whatever fails from here on: at worst a power cut brings it back, and an entry
         # that still says "copied" can be restored like any other.
         with contextlib.suppress(OSError):
-            os.fsync(pinned.parent)
+            held.settle()
             self._quarantine.put({**entry, "state": "quarantined"})
 
-    def _check_unchanged(self, pinned: Pinned, descriptor: int, before: os.stat_result) -> None:
-        """The last look before the deletion. Raises ScannerError, WithdrawnError."""
-        self._check_allowed(within_limit=True)
-        now = os.fstat(descriptor)
-        if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
-            before.st_size,
-            before.st_mtime_ns,
-            before.st_ctime_ns,
-        ):
-            raise ScannerError("changed", "the file changed while it was copied")
-        if not pinned.parent_in_place():
-            raise ScannerError("changed", "the folder moved while the file was copied")
-        if not pinned.still_is(now):
-            raise ScannerError("changed", "the name stands for another file by now")
+    def _end_processes(self, held: Held, line: dict[str, Any]) -> None:
+        """List the processes that run the object, and end them if the job says so and is no dry run."""
+        line["terminated"] = machine.running(held.device, held.inode)
+        if not self._settings.get("terminate_processes", False):
+            line["running"], line["terminated"] = line["terminated"], []
+        if self._dry_run:
+            return
+        try:
+            machine.end(line["terminated"], held.device, held.inode)
+        except ScannerError:
+            alive = [one for one in line["terminated"] if machine.runs(one["pid"], held.device, held.inode)]
+            line.update(terminated=[one for one in line["terminated"] if one not in alive], running=alive)
+            raise
 
-    def _entry(self, item: dict[str, Any], path: bytes, info: os.stat_result) -> dict[str, Any]:
+    def _entry(self, item: dict[str, Any], held: Held) -> dict[str, Any]:
         now = self._folder.clock()
         days = self._settings.get("quarantine_days", DEFAULT_QUARANTINE_DAYS)
         return {
             "quarantine_id": quarantine_id_of(self._job["job_id"], item["match_id"]),
             "state": "copied",
             "sha256": item["sha256"],
-            "size": info.st_size,
-            "path": shown_path(path),
-            "path_b64": encode_path(path),
-            "mode": info.st_mode & 0o7777,
-            "uid": info.st_uid,
-            "gid": info.st_gid,
-            "accessed_ns": info.st_atime_ns,
-            "modified_ns": info.st_mtime_ns,
-            "device": info.st_dev,
-            "inode": info.st_ino,
+            "size": held.size,
+            "path": shown_path(held.path),
+            "path_b64": encode_path(held.path),
+            "device": held.device,
+            "inode": held.inode,
             "task_id": self._job["task_id"],
             "job_id": self._job["job_id"],
             "match_id": item["match_id"],
             "quarantined_at": to_iso(now),
             "expires_at": to_iso(now + timedelta(days=days)),
+            **held.traits(),
         }
 
     # ----------------------------------------------------------------------------------- after a crash
@@ -271,8 +245,8 @@ class Responder:
     @staticmethod
     def _in_place(entry: dict[str, Any], path: bytes) -> bool:
         try:
-            with pin(path) as pinned:
-                info = pinned.stat()
+            with machine.pin(path) as pinned:
+                identity = pinned.identity()
         except (ScannerError, OSError):
             return False
-        return (info.st_dev, info.st_ino) == (entry["device"], entry["inode"])
+        return identity == (entry["device"], entry["inode"])

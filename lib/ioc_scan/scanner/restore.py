@@ -1,27 +1,24 @@
 """Putting quarantined objects back, and removing them for good.
 
-The file appears under its name only when it is complete and verified: it is written without a name
-(O_TMPFILE) and linked into the pinned parent, which fails if the name exists. Where the file system cannot
-do that, the name is created exclusively and removed again if anything fails. Set-user-id and set-group-id
-bits never come back.
+The file appears under its name only when it is complete and verified, never over another one: how, say
+:class:`.posixfiles.PosixFresh` and :class:`.winfiles.WindowsFresh`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 from typing import Any
 
+from . import machine
 from .errors import ScannerError
 from .hashing import sha256_of
 from .jobfolder import JobFolder
-from .names import decode_path, encode_path, shown_path
+from .names import decode_path, encode_path, printable, shown_path
 from .protected import check_not_protected
 from .protocol import from_iso
 from .quarantine import LIVE_STATES, Quarantine
-from .safefs import Pinned, as_scanner_error, describe, pin, same_object
+from .safefs import Fresh, Pinned, as_scanner_error, describe
 from .spool import Spool
 
 _REFUSALS = frozenset(
@@ -36,10 +33,6 @@ _REFUSALS = frozenset(
     }
     | {"outside_root", "expired", "cancelled"}
 )
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_NAMELESS = getattr(os, "O_TMPFILE", 0)
-#: What file systems without nameless files answer.
-_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 
 
 class Restorer:
@@ -97,19 +90,24 @@ class Restorer:
         if entry["state"] not in LIVE_STATES:
             raise ScannerError("not_quarantined", "the object is " + str(entry["state"]))
         root = None if self._spool.root is None else os.fsencode(self._spool.root)
-        check_not_protected(path, os.fsencode(os.path.realpath(self._spool.path)), root)
+        spool = os.fsencode(os.path.realpath(self._spool.path))
+        check_not_protected(path, spool, root)
         self._quarantine.verify(entry["sha256"], self._folder.check_present)
-        with pin(path) as pinned:
+        with machine.pin(path) as pinned:
+            if pinned.real_path() != path:
+                check_not_protected(pinned.real_path(), spool, root)
             with contextlib.suppress(FileNotFoundError):
-                pinned.stat()
+                pinned.identity()
                 raise ScannerError("exists", "there is a file of that name", "give another target path")
             if self._dry_run:
                 line["outcome"] = "would_restore"
                 return
             try:
-                self._create(entry, pinned)
+                missing = self._create(entry, pinned)
             except OSError as error:
                 raise as_scanner_error(error, path) from None
+        if missing:
+            line["message"] = "not given back: " + printable(", ".join(missing))[:300]
         self._done(entry, line)
 
     def _done(self, entry: dict[str, Any], line: dict[str, Any]) -> None:
@@ -123,56 +121,46 @@ class Restorer:
         if not intent or intent["job_id"] != job_id or intent["path_b64"] != encode_path(path):
             return False
         try:
-            with pin(path) as pinned:
-                info = pinned.stat()
+            with machine.pin(path) as pinned:
+                identity, size = pinned.identity(), pinned.size()
         except (ScannerError, OSError):
             return False
-        return (info.st_dev, info.st_ino) == (intent["device"], intent["inode"]) and info.st_size == entry[
-            "size"
-        ]
+        return identity == (intent["device"], intent["inode"]) and size == entry["size"]
 
-    def _create(self, entry: dict[str, Any], pinned: Pinned) -> None:
-        descriptor, named = self._open_new(pinned)
-        try:
-            self._fill(entry, descriptor)
-            info = os.fstat(descriptor)
-            entry["restoring"] = {
-                "job_id": self._folder.job_id,
-                "path_b64": encode_path(pinned.path),
-                "device": info.st_dev,
-                "inode": info.st_ino,
-            }
-            self._quarantine.put(entry)
-            self._check_allowed()
-            if not pinned.parent_in_place():
-                raise ScannerError("changed", "the folder moved while the file was written")
-            if not named:
-                # linkat on our own descriptor: fails if the name exists, and follows no link that bears it.
-                os.link(
-                    f"/proc/self/fd/{descriptor}", pinned.name, dst_dir_fd=pinned.parent, follow_symlinks=True
-                )
-            if not same_object(pinned.stat(), info):
-                raise ScannerError("changed", "the name stands for another file by now")
-            with contextlib.suppress(OSError):
-                os.fsync(pinned.parent)
-        except BaseException:
-            if named:
-                self._take_back(pinned, descriptor)
-            raise
-        finally:
-            os.close(descriptor)
+    def _create(self, entry: dict[str, Any], pinned: Pinned) -> list[str]:
+        """Bring the object to its place; what it lacks there."""
+        self._clear_leftover(entry)
+        with pinned.create() as fresh:
+            if fresh.work_name is not None:
+                self._note_intent(entry, pinned, fresh)  # so that a killed run's file is found again
+            self._fill(entry, fresh.descriptor)
+            missing = fresh.dress(entry)
+            self._note_intent(entry, pinned, fresh)
+            fresh.publish(self._check_allowed)
+        return missing
+
+    def _note_intent(self, entry: dict[str, Any], pinned: Pinned, fresh: Fresh) -> None:
+        device, inode = fresh.identity()
+        intent = {
+            "job_id": self._folder.job_id,
+            "path_b64": encode_path(pinned.path),
+            "device": device,
+            "inode": inode,
+        }
+        if fresh.work_name is not None:
+            intent["work_name"] = fresh.work_name
+        entry["restoring"] = intent
+        self._quarantine.put(entry)
 
     @staticmethod
-    def _open_new(pinned: Pinned) -> tuple[int, bool]:
-        """A new file of ours, mode 0600, and whether it already bears its name."""
-        if _NAMELESS and os.path.isdir("/proc/self/fd"):
-            try:
-                flags = os.O_RDWR | _NAMELESS | os.O_CLOEXEC
-                return os.open(b".", flags, 0o600, dir_fd=pinned.parent), False
-            except OSError as error:
-                if error.errno not in _NO_NAMELESS:
-                    raise
-        return os.open(pinned.name, _CREATE, 0o600, dir_fd=pinned.parent), True
+    def _clear_leftover(entry: dict[str, Any]) -> None:
+        """Remove the half-written file of an earlier, killed run, wherever that was at work."""
+        intent = entry.get("restoring") or {}
+        if "work_name" in intent:
+            with contextlib.suppress(ScannerError, OSError), machine.pin(
+                decode_path(intent["path_b64"])
+            ) as pinned:
+                pinned.discard(intent["work_name"], intent["device"], intent["inode"])
 
     def _fill(self, entry: dict[str, Any], descriptor: int) -> None:
         for block in self._quarantine.read(entry["sha256"]):
@@ -183,17 +171,6 @@ class Restorer:
         sha256, _ = sha256_of(descriptor)
         if sha256 != entry["sha256"]:
             raise ScannerError("copy_broken", "what was written is not what was in quarantine")
-        if os.geteuid() == 0:
-            os.fchown(descriptor, entry["uid"], entry["gid"])
-        # After the owner, since a change of owner may clear bits; without set-id and sticky bits.
-        os.fchmod(descriptor, stat.S_IMODE(entry["mode"]) & 0o777)
-        os.utime(descriptor, ns=(entry["accessed_ns"], entry["modified_ns"]))
-        os.fsync(descriptor)
-
-    @staticmethod
-    def _take_back(pinned: Pinned, descriptor: int) -> None:
-        if pinned.still_is(os.fstat(descriptor)):
-            os.unlink(pinned.name, dir_fd=pinned.parent)
 
     # --------------------------------------------------------------------------------------------- purge
 

@@ -1,30 +1,18 @@
-"""Reaching a file by directory descriptors, component by component, so that no link is ever followed.
+"""Files as the scanner changes them: the codes of their errors, and what a system must offer for it.
 
-Everything that changes files goes through :class:`Pinned`: the parent folder is held open by its
-descriptor, and names are used relative to it. Whoever swaps a folder for a link on the way gets an error,
-not a deletion elsewhere.
+Everything that changes files goes through :class:`Pinned`: a name in a folder that is held open and was
+reached folder by folder, without following any link. :mod:`.posixfiles` and :mod:`.winfiles` are the two
+ways to do it, :mod:`.machine` says which one is at work.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import stat
-from typing import Iterator
+from typing import Any, Callable, ContextManager, Protocol
 
 from .errors import ScannerError
-from .names import check_path, shown_path
-
-_FOLDER = (
-    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-)
-#: O_PATH needs only search permission, and never wakes a device or an automounter's listing.
-_STEP = _FOLDER | getattr(os, "O_PATH", 0)
-_READ = (
-    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-)  # a FIFO would hang without O_NONBLOCK
-_NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
+from .names import shown_path
 
 _CODES = {
     errno.ENOENT: "missing",
@@ -42,11 +30,28 @@ _CODES = {
     errno.EEXIST: "exists",
     errno.ENXIO: "not_a_regular_file",
 }
+#: Errors of Windows whose errno says less than they do (winerror.h).
+_WINDOWS_CODES = {
+    19: "read_only",  # WRITE_PROTECT
+    23: "io_error",  # CRC
+    32: "busy",  # SHARING_VIOLATION
+    33: "busy",  # LOCK_VIOLATION
+    39: "disk_full",  # HANDLE_DISK_FULL
+    112: "disk_full",  # DISK_FULL
+    225: "not_permitted",  # VIRUS_INFECTED: another scanner holds its hand over the file
+    267: "link_in_path",  # DIRECTORY: a component is no folder
+    303: "missing",  # DELETE_PENDING: it goes as soon as the last one closes it
+    362: "offline",  # CLOUD_FILE_PROVIDER_NOT_RUNNING
+    1117: "io_error",  # IO_DEVICE
+    1224: "busy",  # USER_MAPPED_FILE: it is being run or mapped
+    1295: "disk_full",  # DISK_QUOTA_EXCEEDED
+}
 
 
 def code_of(error: OSError) -> str:
     """The stable code of an operating system error."""
-    return _CODES.get(error.errno or 0, "os_error")
+    known = _WINDOWS_CODES.get(getattr(error, "winerror", None) or 0)
+    return known or _CODES.get(error.errno or 0, "os_error")
 
 
 def describe(error: ScannerError | OSError) -> tuple[str, str]:
@@ -61,72 +66,81 @@ def as_scanner_error(error: OSError, path: bytes) -> ScannerError:
     return ScannerError(code_of(error), f"{shown_path(path)[:300]}: {error.strerror or error}")
 
 
-class Pinned:
-    """A name in a parent folder that is held open."""
-
-    def __init__(self, path: bytes, parent: int, name: bytes) -> None:
-        self.path = path
-        self.parent = parent
-        self.name = name
-
-    def stat(self) -> os.stat_result:
-        """The status of the name itself, links not followed."""
-        return os.stat(self.name, dir_fd=self.parent, follow_symlinks=False)
-
-    def open_for_reading(self) -> int:
-        """A descriptor of the name if it is a regular file. Raises ScannerError, OSError."""
-        try:
-            descriptor = os.open(self.name, _READ | _NO_ACCESS_TIME, dir_fd=self.parent)
-        except PermissionError:  # O_NOATIME is for owners
-            descriptor = os.open(self.name, _READ, dir_fd=self.parent)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise ScannerError("not_a_regular_file", shown_path(self.path)[:300] + " is not a regular file")
-        return descriptor
-
-    def still_is(self, info: os.stat_result) -> bool:
-        """Whether the name, as it stands now, is this very object."""
-        try:
-            return same_object(self.stat(), info)
-        except OSError:
-            return False
-
-    def parent_in_place(self) -> bool:
-        """Whether walking the path again, from ``/``, arrives at this same parent."""
-        try:
-            with pin(self.path) as again:
-                return same_object(os.fstat(again.parent), os.fstat(self.parent))
-        except (ScannerError, OSError):
-            return False
-
-
 def same_object(one: os.stat_result, other: os.stat_result) -> bool:
     """Same file system and inode."""
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
-@contextlib.contextmanager
-def pin(path: bytes) -> Iterator[Pinned]:
-    """Walk to the parent of an absolute, normalized path without following any link.
+class Held(Protocol):
+    """A regular file that is held open from the first look at it until it is gone."""
 
-    Raises ScannerError: ``bad_path``, ``missing``, ``link_in_path`` (a component is no folder),
-    ``not_permitted``.
-    """
-    check_path(path)
-    parts = path[1:].split(b"/")
-    if not parts[-1]:
-        raise ScannerError("bad_path", "the root folder is no file")
-    folder = os.open(b"/", _STEP if len(parts) > 1 else _FOLDER)
-    try:
-        for index, part in enumerate(parts[:-1]):
-            # The last one is opened for real: O_PATH descriptors can be neither listed nor synced.
-            flags = _FOLDER if index == len(parts) - 2 else _STEP
-            try:
-                deeper = os.open(part, flags, dir_fd=folder)
-            except OSError as error:
-                raise as_scanner_error(error, b"/" + b"/".join(parts[: index + 1])) from None
-            os.close(folder)
-            folder = deeper
-        yield Pinned(path, folder, parts[-1])
-    finally:
-        os.close(folder)
+    path: bytes
+    descriptor: int  #: for reading; it belongs to this object
+    size: int
+    device: int
+    inode: int
+
+    def matched_as(self, item: dict[str, Any]) -> bool:
+        """Whether size, device and inode are those a scan recorded."""
+
+    def traits(self) -> dict[str, Any]:
+        """What is to be known to put the file back as it was, besides its content: plain values.
+
+        Raises ScannerError for what would be lost with the file and cannot be kept.
+        """
+
+    def check_untouched(self) -> None:
+        """The last look: the open file, its name and its folder are what they were. Raises ScannerError."""
+
+    def remove(self) -> str:
+        """Take the name away, of this very object and of no other; what is to be said about it, mostly "".
+
+        Raises ScannerError if the object is still in place.
+        """
+
+    def settle(self) -> None:
+        """Make the removal durable. Raises OSError."""
+
+
+class Fresh(Protocol):
+    """A new file that does not bear its name yet, or that nobody else can open until it is complete."""
+
+    descriptor: int  #: for writing and reading back
+    #: The name it bears until it is published, if a killed scanner may leave that behind.
+    work_name: str | None
+
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+
+    def dress(self, traits: dict[str, Any]) -> list[str]:
+        """Give it what :meth:`Held.traits` said, and make all durable; what could not be given back."""
+
+    def publish(self, last_look: Callable[[], None]) -> None:
+        """Give it its name, if nothing bears that and the folder is in its place. Raises ScannerError, OSError.
+
+        ``last_look`` is called right before, and may raise.
+        """
+
+
+class Pinned(Protocol):
+    """A name in a folder that is held open."""
+
+    path: bytes
+
+    def real_path(self) -> bytes:
+        """The path as the system itself spells it."""
+
+    def hold(self) -> ContextManager[Held]:
+        """The regular file of that name. Raises ScannerError, OSError."""
+
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of whatever bears the name, links not followed. Raises OSError."""
+
+    def size(self) -> int:
+        """Its size. Raises OSError."""
+
+    def create(self) -> ContextManager[Fresh]:
+        """A new file for that name; it is gone again if the block is left by an exception."""
+
+    def discard(self, work_name: str, device: int, inode: int) -> None:
+        """Remove what an earlier :meth:`create` left behind, if it is still that. Raises OSError."""

@@ -130,34 +130,42 @@ class _DeviceInformation(ctypes.Structure):
     _fields_ = (("type", wintypes.ULONG), ("characteristics", wintypes.ULONG))
 
 
-def _declare(library: Any, name: str, result: Any, *arguments: Any) -> Any:
-    function = getattr(library, name)
+def declare(library: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """A function of a library with its types; where an older Windows lacks it, one that says so."""
+    try:
+        function = getattr(library, name)
+    except AttributeError:
+
+        def missing(*_: object) -> Any:
+            raise ctypes.WinError(ERROR_CALL_NOT_IMPLEMENTED)
+
+        return missing
     function.restype = result
     function.argtypes = arguments
     return function
 
 
 _H, _DWORD, _VOID = wintypes.HANDLE, wintypes.DWORD, ctypes.c_void_p
-_status = _declare(_ntdll, "RtlNtStatusToDosError", wintypes.ULONG, wintypes.LONG)
-_create = _declare(
+_status = declare(_ntdll, "RtlNtStatusToDosError", wintypes.ULONG, wintypes.LONG)
+_create = declare(
     _ntdll, "NtCreateFile", wintypes.LONG, ctypes.POINTER(_H), _DWORD, ctypes.POINTER(_ObjectAttributes),
     ctypes.POINTER(_IoStatusBlock), _VOID, _DWORD, _DWORD, _DWORD, _DWORD, _VOID, _DWORD,
 )  # fmt: skip
-_set_nt = _declare(
+_set_nt = declare(
     _ntdll, "NtSetInformationFile", wintypes.LONG, _H, ctypes.POINTER(_IoStatusBlock), _VOID, _DWORD, _DWORD
 )
-_query_volume = _declare(
+_query_volume = declare(
     _ntdll, "NtQueryVolumeInformationFile", wintypes.LONG, _H, ctypes.POINTER(_IoStatusBlock), _VOID, _DWORD,
     _DWORD,
 )  # fmt: skip
-_close = _declare(_kernel32, "CloseHandle", wintypes.BOOL, _H)
-_by_handle = _declare(
+_close = declare(_kernel32, "CloseHandle", wintypes.BOOL, _H)
+_by_handle = declare(
     _kernel32, "GetFileInformationByHandle", wintypes.BOOL, _H, ctypes.POINTER(_ByHandleInformation)
 )
-_query = _declare(_kernel32, "GetFileInformationByHandleEx", wintypes.BOOL, _H, _DWORD, _VOID, _DWORD)
-_set = _declare(_kernel32, "SetFileInformationByHandle", wintypes.BOOL, _H, _DWORD, _VOID, _DWORD)
-_free = _declare(_kernel32, "GetDiskFreeSpaceExW", wintypes.BOOL, wintypes.LPCWSTR, _VOID, _VOID, _VOID)
-_final = _declare(_kernel32, "GetFinalPathNameByHandleW", _DWORD, _H, wintypes.LPWSTR, _DWORD, _DWORD)
+_query = declare(_kernel32, "GetFileInformationByHandleEx", wintypes.BOOL, _H, _DWORD, _VOID, _DWORD)
+_set = declare(_kernel32, "SetFileInformationByHandle", wintypes.BOOL, _H, _DWORD, _VOID, _DWORD)
+_free = declare(_kernel32, "GetDiskFreeSpaceExW", wintypes.BOOL, wintypes.LPCWSTR, _VOID, _VOID, _VOID)
+_final = declare(_kernel32, "GetFinalPathNameByHandleW", _DWORD, _H, wintypes.LPWSTR, _DWORD, _DWORD)
 
 # Classes of information, for the two families of calls.
 _BASIC, _STREAMS, _DISPOSITION, _ATTRIBUTE_TAG, _DISPOSITION_EX = 0, 7, 4, 9, 21
@@ -232,6 +240,11 @@ def close(handle: int) -> None:
 def descriptor_of(handle: int, flags: int) -> int:
     """A descriptor for :mod:`os`; closing it closes the handle."""
     return msvcrt.open_osfhandle(handle, flags)
+
+
+def handle_of(descriptor: int) -> int:
+    """The handle behind a descriptor."""
+    return msvcrt.get_osfhandle(descriptor)
 
 
 def facts(handle: int) -> Facts:
