@@ -22,7 +22,7 @@ $(STAMP): $(VENV)/.runtime requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-# make demo [FLEET=ssh|ksc] [REPORT=report.json.gz]
+# make demo [FLEET=ssh|salt|ksc] [REPORT=report.json.gz]
 demo: $(VENV)/.runtime
 	$(PY) -m standalone demo $(if $(FLEET),--fleet "$(FLEET)") $(if $(REPORT),--report "$(REPORT)")
 

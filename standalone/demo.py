@@ -23,7 +23,7 @@ from ioc_scan.reports import tables
 from ioc_scan.reports.tables import Column
 from ioc_scan.service.context import ALLOW_TEMPORARY_VARIABLE
 
-from standalone import demo_ksc, demo_ssh, demo_stage
+from standalone import demo_ksc, demo_salt, demo_ssh, demo_stage
 from standalone.display import LivePrinter
 from standalone.engine import Engine
 
@@ -43,6 +43,7 @@ def _folders(stage: demo_stage.Stage) -> Iterator[list[dict[str, Any]]]:
 FLEETS: dict[str, Callable[[demo_stage.Stage], AbstractContextManager[list[dict[str, Any]]]]] = {
     "local": _folders,
     "ssh": demo_ssh.devices,
+    "salt": demo_salt.devices,
     "ksc": demo_ksc.devices,
 }
 

@@ -16,9 +16,10 @@ import pytest
 from ioc_scan.devices import build_manager
 from ioc_scan.devices.base import EventKind, Job
 from ioc_scan.devices.salt import SaltManager
-from ioc_scan.errors import DeviceError, IocScanError
+from ioc_scan.errors import DeviceError
 
-from tests.fixtures.salt_lab import SaltLab
+from standalone.salt_lab import Place, SaltLab
+from standalone.salt_venv import SaltUnavailable
 
 from .contract import ManagerContract
 from .contract_lies import LiesContract
@@ -31,10 +32,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")  # its processes end here, not with the whole run
 def lab() -> Iterator[SaltLab]:
     root = Path(tempfile.mkdtemp(prefix="salt"))  # short: the paths of its sockets may have 107 characters
-    lab = SaltLab(root, DEVICES)
+    try:
+        lab = SaltLab(
+            root, {name: Place(root / "machines" / name, root / "spools" / name) for name in DEVICES}
+        )
+    except SaltUnavailable as error:
+        shutil.rmtree(root)
+        pytest.skip(str(error))
     try:
         lab.start()
-        SaltFleet(lab, root).await_minions()
+        lab.await_minions()
         yield lab
     finally:
         lab.close()
@@ -48,19 +55,29 @@ class SaltFleet(Fleet):
         self.clock = MovableClock()
         self.extra: dict[str, Any] = {}
         self.asleep: set[str] = set()
-        lab.clear()
+        self._clear()
         for device in DEVICES:
             self.plant(device, "readme.txt", b"nothing of interest")
         self.manager = self.rebuild()
+
+    def _clear(self) -> None:
+        """As new: no jobs anywhere, nothing on the machines."""
+        for place in ("devices", "given", "plans", "uploads"):
+            shutil.rmtree(self.lab.jobs / place, ignore_errors=True)
+        for place in self.lab.places.values():
+            shutil.rmtree(place.machine, ignore_errors=True)
+            place.machine.mkdir(parents=True)
+            for part in ("jobs", "done", "quarantine"):
+                shutil.rmtree(place.spool / part, ignore_errors=True)
 
     def config(self) -> dict[str, Any]:
         return {
             "name": "salt",
             "type": "salt",
             "spool": str(self.folder / "queue"),
-            "url": f"http://127.0.0.1:{self.lab.api_port}",
+            "url": self.lab.url,
             "username": "ioc_scan",
-            "password_file": str(self.lab.root / "password"),
+            "password_file": str(self.lab.password_file),
             "answer_timeout_seconds": 4,
             "groups": [{"name": "minions", "target": "ws*"}],
             **self.extra,
@@ -72,10 +89,10 @@ class SaltFleet(Fleet):
         return manager
 
     def root(self, device: str) -> Path:
-        return self.lab.machine(device)
+        return self.lab.places[device].machine
 
     def spool(self, device: str) -> Path:
-        return self.lab.spool(device)
+        return self.lab.places[device].spool
 
     def take_offline(self, device: str) -> None:
         self.lab.pause(device)
@@ -84,17 +101,7 @@ class SaltFleet(Fleet):
     def bring_back(self, device: str) -> None:
         self.lab.wake(device)
         self.asleep.discard(device)
-        self.await_minions([device])
-
-    def await_minions(self, devices: list[str] | tuple[str, ...] = DEVICES) -> None:
-        def all_answer() -> bool:
-            try:
-                answers = self.rebuild()._api.minions(list(devices), "hello", {})
-            except IocScanError:
-                return False
-            return len(answers) == len(devices) and all(isinstance(said, dict) for said in answers.values())
-
-        wait_for(all_answer, "minions to answer")
+        self.lab.await_minions([device])
 
     def close(self) -> None:
         for device in list(self.asleep):
@@ -205,8 +212,7 @@ class TestMaster:
         fleet.manager.publish(gone)
         fleet.take_offline("ws03")
         fleet.manager.deliver(gone.id)
-        fleet.lab.stop("api")
-        fleet.lab.stop("master")
+        fleet.lab.stop("api", "master")
         with pytest.raises(DeviceError) as caught:
             fleet.manager.poll(job.id, None)
         assert caught.value.code == "salt_unreachable"
@@ -215,7 +221,7 @@ class TestMaster:
         assert set(fleet.rebuild().withdraw(gone.id).pending) == set(DEVICES)
         fleet.lab.wake("ws03")
         fleet.lab.start_master()
-        fleet.await_minions()
+        fleet.lab.await_minions()
         events, _ = read_all(fleet.rebuild(), job.id)
         assert len(of(events, EventKind.MATCH, "ws01")) == 1
         assert fleet.rebuild().withdraw(gone.id).complete

@@ -26,8 +26,6 @@ from .private import ensure_private_folder
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _CONNECT_SECONDS = 10
-#: Above the time-outs we give salt-api: its own work, on a busy master.
-_SPARE_SECONDS = 120
 #: A token is not used in its last minutes.
 _TOKEN_SPARE_SECONDS = 300
 
@@ -43,6 +41,8 @@ class SaltSettings:
     ca_file: Path | None = None
     #: How long minions may be silent before they are asked whether they are at work, and again as long.
     answer_timeout_seconds: int = 10
+    #: On top of these time-outs, for the work of a busy master.
+    spare_seconds: int = 120
 
 
 class SaltApi:
@@ -163,7 +163,7 @@ class SaltApi:
     def _post(self, path: str, body: Any, headers: Mapping[str, str]) -> Any:
         """The answer, None for 401. Raises DeviceError."""
         url = self.settings.url.rstrip("/") + path
-        seconds = 2 * self.settings.answer_timeout_seconds + _SPARE_SECONDS
+        seconds = 2 * self.settings.answer_timeout_seconds + self.settings.spare_seconds
         try:
             with self._session.post(
                 url,
