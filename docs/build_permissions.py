@@ -62,6 +62,7 @@ ACTIONS = {
 }
 NOTES = {
     "kill_switch": "stop and show: everybody; go: administrator",
+    "start_task": "with `widen=true`: responder, and a second one with `four_eyes`",
     "respond": "to approve: responder; only to try it dry or to follow the policy: analyst",
     "configure_task": "to raise anything: administrator",
     "learn_known_good": "rules: only folders of guard.golden_images",

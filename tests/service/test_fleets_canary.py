@@ -148,6 +148,34 @@ def test_widening_stops_with_event_alert_and_question(town: World, reason: str) 
         assert [event["actor"] for event in events(context, "canary_passed")] == [PERSON]
 
 
+def test_with_four_eyes_two_people_widen(town: World) -> None:
+    town.config["response"] = {"four_eyes": True}
+    town.config["chat_identities"] = {"U_ALICE": "alice"}
+    fleet = fleet_of(town)
+    with town.context() as context:
+        fleet.failing = set(fleet.files)
+        task_id = begin(town, context)
+        town.settle(context, task_id)
+        alice = {"account": "alice"}
+        for who in (alice, alice, {"account": "bot", "chat_user": "U_ALICE"}):
+            answer = tasks.start_task(context, task_id, widen=True, **who)
+            assert "second person" in answer["message"] and len(asked(town)) == 4
+        assert [event["actor"] for event in events(context, "approval_seconded")] == ["alice"]
+        (question,) = decisions.list_approvals(context, task_id)["rows"]
+        assert (question["reason"], question["state"]) == ("canary_stopped", "open")
+        # a first word holds as long as a question does, and then the question is put again
+        town.clock.ahead(hours=25)
+        lifetimes.prune(context)
+        tasks.start_task(context, task_id, widen=True, account="bob")
+        assert len(asked(town)) == 4 and events(context, "canary_passed") == []
+        assert len(decisions.list_approvals(context, task_id, state="open")["rows"]) == 1
+        fleet.failing = set()
+        tasks.start_task(context, task_id, widen=True, account="alice")
+        assert len(asked(town)) == 30
+        assert [event["actor"] for event in events(context, "canary_passed")] == ["alice"]
+        assert decisions.list_approvals(context, task_id, state="open")["rows"] == []
+
+
 def test_auto_waits_for_the_canary_devices(town: World) -> None:
     fleet = fleet_of(town, canaries=3)
     with town.context() as context:

@@ -12,9 +12,9 @@ from typing import Any
 from ioc_scan.errors import InputError, NotFoundError, RefusedError
 from ioc_scan.service import rights, rollout
 from ioc_scan.service.context import Context
+from ioc_scan.service.live import ended, live_task
 from ioc_scan.service.people import Actor
 from ioc_scan.service.policies import MODES
-from ioc_scan.service.tasks import ended, live_task
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES
 from ioc_scan.store.transaction import Transaction

@@ -13,10 +13,10 @@ from typing import Any
 from ioc_scan.errors import InputError
 from ioc_scan.service import rights
 from ioc_scan.service.context import Context
+from ioc_scan.service.live import live_task
 from ioc_scan.service.names import new_id
 from ioc_scan.service.people import Actor
 from ioc_scan.service.publishing import push_jobs
-from ioc_scan.service.tasks import live_task
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.transaction import Transaction
 

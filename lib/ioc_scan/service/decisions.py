@@ -12,9 +12,9 @@ from ioc_scan.service.approvals import expire_approvals, open_approval
 from ioc_scan.service.chat import chat_table
 from ioc_scan.service.context import Context
 from ioc_scan.service.four_eyes import forget
+from ioc_scan.service.live import ended, live_task
 from ioc_scan.service.names import named_devices
 from ioc_scan.service.people import Actor
-from ioc_scan.service.tasks import ended, live_task
 from ioc_scan.service.views import page, plain
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES

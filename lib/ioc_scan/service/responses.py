@@ -18,13 +18,13 @@ from ioc_scan.service.approvals import expire_approvals, open_approval, record_a
 from ioc_scan.service.collecting import collect
 from ioc_scan.service.context import Context
 from ioc_scan.service.four_eyes import SECOND_PERSON, wait_for_second
+from ioc_scan.service.live import ended, live_task
 from ioc_scan.service.names import named_devices, new_id
 from ioc_scan.service.people import Actor
 from ioc_scan.service.publishing import push_jobs
 from ioc_scan.service.sealing import seal, send
 from ioc_scan.service.sorting import NAMED_STATES, Sorted, Wanted, sort_matches
 from ioc_scan.service.targeting import reachability
-from ioc_scan.service.tasks import ended, live_task
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES
 from ioc_scan.store.transaction import Transaction

@@ -8,8 +8,8 @@ from ioc_scan.devices.base import Capability, ControlOp
 from ioc_scan.errors import DeviceError, IocScanError, RefusedError
 from ioc_scan.service import ending, publishing, rights
 from ioc_scan.service.context import Context
+from ioc_scan.service.live import ended, live_task
 from ioc_scan.service.people import Actor
-from ioc_scan.service.tasks import ended, live_task
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES
 

@@ -7,18 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 from ioc_scan.detection.guard import Triage
-from ioc_scan.errors import NotFoundError, RefusedError
+from ioc_scan.errors import RefusedError
 from ioc_scan.openioc.generate import generate_iocs
 from ioc_scan.openioc.plan import compile_plan
-from ioc_scan.service import ending, publishing, rights, widening
+from ioc_scan.service import ending, publishing, rights
 from ioc_scan.service.context import Context
 from ioc_scan.service.guarding import judge
 from ioc_scan.service.intake import stored_detection
 from ioc_scan.service.joining import content, join, plan_changed
+from ioc_scan.service.live import ended, live_task, not_found
 from ioc_scan.service.names import new_id
 from ioc_scan.service.people import Actor
 from ioc_scan.service.policies import Target, fitting_policy, targets, task_settings
 from ioc_scan.service.targeting import resolve
+from ioc_scan.service.widening_by_hand import widen_by_hand
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.states import LIVE_STATES
 from ioc_scan.store.transaction import Transaction
@@ -271,7 +273,7 @@ def start_task(
     command = f"st2 run ioc_scan.start_task task_id={task_id}"
     rights.require(context, actor, "start", places, task_id=task_id, command=command)
     if widen:
-        return _widen(context, task, actor, places)
+        return widen_by_hand(context, task, actor, places)
     aims = resolve(
         context,
         [Target(f"{group['manager']}/{group['group']}", group["response_mode"]) for group in groups],
@@ -301,30 +303,6 @@ def start_task(
     }
 
 
-def _widen(
-    context: Context, task: dict[str, Any], actor: Actor, places: list[tuple[str, str]]
-) -> dict[str, Any]:
-    task_id = task["task_id"]
-    command = f"st2 run ioc_scan.start_task task_id={task_id} widen=true"
-    actor.must_be_person("widen a run", command)
-    rights.require(context, actor, "respond", places, task_id=task_id, command=command)
-    with context.store.transaction() as tx:
-        current = tx.tasks.get(task_id)
-        if current is None or current["state"] not in LIVE_STATES:
-            raise ended(current or task)
-        widening.widen_by_hand(context, tx, current, actor)
-        targeted = tx.task_devices.coverage(task_id)["targeted"]
-    publishing.push_jobs(context, task_id)
-    return {
-        "task_id": task_id,
-        "run": current["run"],
-        "started": False,
-        "devices": targeted,
-        "message": f"Run {current['run']} of task {task_id} goes on to the rest of {targeted} devices.",
-        "next_step": f"st2 run ioc_scan.get_coverage task_id={task_id}",
-    }
-
-
 def delete_task(
     context: Context, task_id: str, account: str | None = None, chat_user: str | None = None
 ) -> dict[str, Any]:
@@ -338,7 +316,7 @@ def delete_task(
     with context.store.transaction() as tx:
         task = tx.tasks.get(task_id)
         if task is None:
-            raise _not_found(task_id)
+            raise not_found(task_id)
         if task["state"] in LIVE_STATES:
             ending.end_task(context, tx, task, "deleted", f"deleted by {actor.name}", actor.name)
     withdrawn, pending = ending.withdraw_ended(context, task_id)
@@ -352,34 +330,6 @@ def delete_task(
         "message": f"Task {task_id} is {task['state']}; {ending.taken_back(withdrawn, pending)}.",
         "next_step": "st2 run ioc_scan.list_tasks",
     }
-
-
-def live_task(context: Context, task_id: str) -> dict[str, Any]:
-    """The row of a live task. Raises NotFoundError ``task_not_found``, RefusedError ``task_ended``."""
-    with context.store.reading() as tx:
-        task = tx.tasks.get(task_id)
-    if task is None:
-        raise _not_found(task_id)
-    if task["state"] not in LIVE_STATES:
-        raise ended(task)
-    return task
-
-
-def _not_found(task_id: str) -> NotFoundError:
-    return NotFoundError(
-        "task_not_found",
-        f"there is no task {printable(task_id, 80)}",
-        "st2 run ioc_scan.list_tasks shows all.",
-    )
-
-
-def ended(task: dict[str, Any]) -> RefusedError:
-    """The refusal of what only a live task can do."""
-    return RefusedError(
-        "task_ended",
-        f"task {task['task_id']} has ended: {task['state']} ({printable(task['end_reason'])})",
-        "A new detection of the object makes a new task.",
-    )
 
 
 def _task_groups(context: Context, task_id: str) -> list[dict[str, Any]]:

@@ -85,8 +85,8 @@ def _stop(context: Context, tx: Transaction, task: Row, data: Row) -> None:
     open_approval(context, tx, task, (), STOPPED)
 
 
-def widen_by_hand(context: Context, tx: Transaction, task: Row, actor: Actor) -> None:
-    """A person's word that the run goes on to the rest. Raises RefusedError ``nothing_to_widen``."""
+def require_held_back(task: Row) -> None:
+    """Raises RefusedError ``nothing_to_widen`` where no canary devices hold the present run back."""
     record = task["settings"].get(CANARY)
     if (
         not record
@@ -99,18 +99,33 @@ def widen_by_hand(context: Context, tx: Transaction, task: Row, actor: Actor) ->
             f"no canary devices hold back run {task['run']} of task {task['task_id']}",
             f"st2 run ioc_scan.get_coverage task_id={task['task_id']}",
         )
-    for approval in tx.approvals.list(task["task_id"], "open", limit=10_000):
-        if approval["reason"] == STOPPED:
-            tx.approvals.decide(
-                approval["approval_id"],
-                "approved",
-                decided_by=actor.name,
-                now=context.clock(),
-                chat_user=actor.chat_user,
-            )
+
+
+def pass_by(context: Context, tx: Transaction, task: Row, actor: Actor) -> None:
+    """The run of a task that is held back goes on to the rest, on a person's word."""
+    record = task["settings"][CANARY]
+    for approval in _questions(tx, task):
+        tx.approvals.decide(
+            approval["approval_id"],
+            "approved",
+            decided_by=actor.name,
+            now=context.clock(),
+            chat_user=actor.chat_user,
+        )
     count = _count(tx, task, record)
     data = {"run": task["run"], "devices": count.devices, "matched": count.matched, "failed": count.failed}
     _widen(context, tx, task, data, actor)
+
+
+def ask_again(context: Context, tx: Transaction, task: Row) -> None:
+    """Put the question of a stop once more, if nobody is asked at present."""
+    if standing(task) == "stopped" and not _questions(tx, task):
+        open_approval(context, tx, task, (), STOPPED)
+
+
+def _questions(tx: Transaction, task: Row) -> list[Row]:
+    asked = tx.approvals.list(task["task_id"], "open", limit=10_000)
+    return [row for row in asked if row["reason"] == STOPPED]
 
 
 def _widen(context: Context, tx: Transaction, task: Row, data: Row, actor: Actor | None) -> None:
