@@ -10,14 +10,16 @@ version                    this scanner's version and digest, as JSON
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Callable, Dict, List
 
-from . import __version__
+from . import TYPE_CHECKING, __version__
 from .errors import ScannerError
+from .jsontext import dumps
 
-Arguments = Dict[str, List[str]]
+if TYPE_CHECKING:
+    from typing import Callable, Dict, List
+
+    Arguments = Dict[str, List[str]]
 
 
 def own_file() -> str | None:
@@ -70,19 +72,19 @@ def _threads(arguments: Arguments) -> int:
 
 def _scan(arguments: Arguments) -> int:
     from .localscan import scan_here
-    from .plan import load_plan
-    from .protocol import MAX_PLAN_BYTES, read_bytes
+    from .plan import MAX_PLAN_BYTES, load_plan
 
-    plan = load_plan(read_bytes(arguments["plan"][0], MAX_PLAN_BYTES))
+    with open(arguments["plan"][0], "rb") as stream:
+        plan = load_plan(stream.read(MAX_PLAN_BYTES + 1))
     settings = {"scope": "custom", "roots": arguments["root"], "threads": _threads(arguments)}
-    summary = scan_here(plan, settings, lambda line: print(json.dumps(line)))
-    print(json.dumps(summary))
+    summary = scan_here(plan, settings, lambda line: print(dumps(line)))
+    print(dumps(summary))
     return 0
 
 
 def _version(_: Arguments) -> int:
     answer = {"version": __version__, "digest": own_digest(), "python": sys.version.split()[0]}
-    print(json.dumps(answer))
+    print(dumps(answer))
     return 0
 
 
@@ -130,7 +132,7 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        from .safefs import code_of
+        from .oserrors import code_of
 
         print(f"error: {code_of(error)}: {error}", file=sys.stderr)
         return 2

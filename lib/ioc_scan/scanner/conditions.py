@@ -6,9 +6,8 @@ numbers are looked up, beginnings and ends by their length, parts of a text thro
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, NamedTuple, Sequence, Tuple, Union
-
-from .automaton import Automaton
+from . import TYPE_CHECKING
+from .records import Record
 from .values import (
     ip_number,
     read_bool,
@@ -21,8 +20,13 @@ from .values import (
     read_text,
 )
 
-#: An entry is the number of a test or of a group in a set; several under one value form a tuple.
-Entries = Union[int, Tuple[int, ...]]
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Sequence, Tuple, Union
+
+    from .automaton import Automaton
+
+    #: An entry is the number of a test or of a group in a set; several under one value form a tuple.
+    Entries = Union[int, Tuple[int, ...]]
 
 TEXT_OPERATIONS = frozenset({"eq", "contains", "starts", "ends", "matches"})
 OPERATIONS = TEXT_OPERATIONS | {"range", "hash", "ip", "ip_range", "bool"}
@@ -31,7 +35,7 @@ _GRAM = 4
 _FEW_NEEDLES = 24
 
 
-class Slot(NamedTuple):
+class Slot(Record):
     """A field in one form: what an index belongs to. ``folded``: case does not matter."""
 
     field: str
@@ -188,6 +192,8 @@ class Index:
         elif operation in ("starts", "ends"):
             _join(self._ends.setdefault((operation, len(value)), {}), value, entry)
         elif operation == "matches":
+            from .automaton import Automaton  # few plans have patterns
+
             self._patterns.append((value["literal"], Automaton(value["program"]), entry))
         else:
             _join(self.exact, value, entry)

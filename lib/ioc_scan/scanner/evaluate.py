@@ -20,13 +20,19 @@ How a walk over files uses it, cheapest question first::
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any, Mapping, NamedTuple, Sequence
 
+from . import TYPE_CHECKING
 from .logic import Judge, View, tests_of
-from .plan import HostFormula, Junction, Plan, PlanError
+from .plan import Junction, PlanError
 from .prefilter import FILES, HASH_FIELDS, MD5, NAME_FIELDS, SHA1, SHA256, SIZE, path_fields
 from .prepared import Document, Prepared
+from .records import Record
 from .values import read_int
+
+if TYPE_CHECKING:
+    from typing import Any, Mapping, Sequence
+
+    from .plan import HostFormula, Plan
 
 __all__ = ["HASH_FIELDS", "MD5", "SHA1", "SHA256", "Evaluator", "Finish", "Hit", "HostMatch", "path_fields"]
 
@@ -34,7 +40,7 @@ __all__ = ["HASH_FIELDS", "MD5", "SHA1", "SHA256", "Evaluator", "Finish", "Hit",
 MAX_KEPT_ITEMS = 100
 
 
-class Hit(NamedTuple):
+class Hit(Record):
     """One item alone proves one IOC file, by these indicator items."""
 
     ioc_digest: str
@@ -44,7 +50,7 @@ class Hit(NamedTuple):
     ioc_index: int
 
 
-class HostMatch(NamedTuple):
+class HostMatch(Record):
     """Several items together prove one IOC file: ``parts`` are (document, item as fed, item ids)."""
 
     ioc_digest: str
@@ -53,7 +59,7 @@ class HostMatch(NamedTuple):
     ioc_index: int
 
 
-class Finish(NamedTuple):
+class Finish(Record):
     """What the whole host showed.
 
     ``matches``: across documents (those of a single item were given by ``feed``). ``not_evaluated``:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from datetime import datetime, timezone
-from typing import Any, NamedTuple
+import time
 
-from .documents.accounts import group_name, user_name
-from .evaluate import path_fields
+from . import TYPE_CHECKING
+from .accounts import group_name, user_name
 from .names import encode_path, printable
-from .protocol import to_iso
+from .prefilter import path_fields
+from .records import Record
+
+if TYPE_CHECKING:
+    from typing import Any
 
 #: bit of the algorithm -> field of a FileItem
 HASH_FIELDS = {1: "Md5sum", 2: "Sha1sum", 4: "Sha256sum"}
 
 
-class Candidate(NamedTuple):
+class Candidate(Record):
     """A file that may be (part of) a match, as a worker hands it over: plain values only."""
 
     path: str  #: as os.fsdecode gives it
@@ -34,10 +37,12 @@ class Candidate(NamedTuple):
 
 
 def _time(seconds: float) -> str | None:
+    """As :func:`.protocol.to_iso` spells it; None for what no calendar of four digits holds."""
     try:
-        return to_iso(datetime.fromtimestamp(seconds, timezone.utc))
+        moment = time.gmtime(seconds)
     except (OverflowError, ValueError, OSError):
         return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment) if 1000 <= moment.tm_year <= 9999 else None
 
 
 def file_item(path: str, size: int | None, modified: float | None = None) -> dict[str, Any]:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from typing import Callable
 
+from . import TYPE_CHECKING
 from .findfilter import Unsuitable, scan_with_find, suits
 from .folderscan import FolderScanner, StoppedError, Tally
-from .polite import Budget, lower_priority
-from .questions import Questions
-from .settings import BATCH_SECONDS, Settings, WorkerDiedError
-from .walk import Frame, split, walk
+from .settings import BATCH_SECONDS, WorkerDiedError
+from .walk import split, walk
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from .questions import Questions
+    from .settings import Settings
+    from .walk import Frame
+
+    OnTally = Callable[[Tally], None]
+    #: Called several times a second with the frames that are not done; True stops the walk.
+    Tick = Callable[[Callable[[], list[Frame]]], bool]
 
 #: Folder names one worker gets at most: small enough that the others are not left without work.
 _MAX_NAMES = 512
 _WAIT_SECONDS = 0.2
-
-OnTally = Callable[[Tally], None]
-#: Called several times a second with the frames that are not done; True stops the walk.
-Tick = Callable[[Callable[[], "list[Frame]"]], bool]
 
 
 def scan_files(
@@ -38,8 +42,10 @@ def scan_files(
     place stored from ``tick`` never misses a file.
     """
     if settings.prunes is not None:
-        with contextlib.suppress(Unsuitable):
+        try:
             return _scan_with_find(frames, questions, settings, on_tally, tick)
+        except Unsuitable:
+            pass
     if workers < 1 or not hasattr(os, "fork"):
         return _scan_inline(frames, questions, settings, on_tally, tick)
     left = list(frames)
@@ -124,6 +130,8 @@ def _scan_inline(
     left: list[Frame], questions: Questions, settings: Settings, on_tally: OnTally, tick: Tick
 ) -> list[Frame]:
     """The same in this process: where there is no fork, and the reference for tests."""
+    from .polite import Budget, lower_priority
+
     if settings.polite and not hasattr(os, "fork"):
         lower_priority()
     budget = Budget(settings.cpu_percent) if settings.cpu_percent < 100 else None

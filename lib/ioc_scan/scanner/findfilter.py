@@ -10,15 +10,18 @@ others; a test holds both to one result.
 from __future__ import annotations
 
 import os
-import re
 import select
-import signal
-from typing import Callable
 
+from . import TYPE_CHECKING
 from .folders import open_folder
-from .folderscan import FolderScanner, StoppedError
-from .safefs import code_of
-from .walk import Frame
+from .folderscan import StoppedError
+from .oserrors import code_of
+
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from .folderscan import FolderScanner
+    from .walk import Frame
 
 _FIND = "/usr/bin/find"
 #: Above this many sizes find's own tests cost more than our look into a table.
@@ -100,7 +103,7 @@ def _arguments(roots: list[str], sizes: dict[int, int], prunes: list[str]) -> li
     if prunes:
         words += [b"-type", b"d", b"("]
         for number, path in enumerate(prunes):
-            words += [b"-o"] * bool(number) + [b"-path", re.sub(rb"([*?\[\\])", rb"\\\1", os.fsencode(path))]
+            words += [b"-o"] * bool(number) + [b"-path", _literally(path)]
         words += [b")", b"-prune", b"-o"]
     words += [b"-type", b"f", b"-printf", b".", b"("]
     for number, size in enumerate(sizes):
@@ -120,6 +123,14 @@ def _arguments(roots: list[str], sizes: dict[int, int], prunes: list[str]) -> li
         b"S%y%p\\0",
     ]
     return words
+
+
+def _literally(path: str) -> bytes:
+    """A path as a pattern that only it fits."""
+    pattern = os.fsencode(path)
+    for character in (b"\\", b"*", b"?", b"["):
+        pattern = pattern.replace(character, b"\\" + character)
+    return pattern
 
 
 def _run(
@@ -155,7 +166,9 @@ def _run(
                     for record in complete:
                         _take(record, scanner, matches)
             if stop():
-                os.kill(pid, signal.SIGKILL)
+                from signal import SIGKILL  # which imports enum
+
+                os.kill(pid, SIGKILL)
                 os.waitpid(pid, 0)
                 return None
     finally:

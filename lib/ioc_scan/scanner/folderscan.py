@@ -10,13 +10,27 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Callable, ContextManager, Iterable, Protocol
 
+from . import TYPE_CHECKING
 from .fileitem import Candidate, file_item
 from .folders import OPEN_FOLDER, open_folder
 from .hashing import BUFFER_BYTES, MD5, SHA1, SHA256, read_into
-from .questions import Questions
-from .safefs import code_of
+from .oserrors import code_of
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, ContextManager, Iterable, Protocol
+
+    from .questions import Questions
+
+    class Named(Protocol):
+        """What of a directory entry is needed to look at its file."""
+
+        @property
+        def name(self) -> str: ...
+
+        def stat(self, *, follow_symlinks: bool) -> os.stat_result: ...
+
+    Entries = Iterable["os.DirEntry[str]"]
 
 #: O_NONBLOCK: a FIFO that takes a file's place must not hang the scan.
 _OPEN = (
@@ -26,18 +40,6 @@ _NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 _ALGORITHMS = ((SHA256, hashlib.sha256), (SHA1, hashlib.sha1), (MD5, hashlib.md5))
 #: Named skips a batch carries; all are counted.
 _MAX_SKIPS = 200
-
-
-class Named(Protocol):
-    """What of a directory entry is needed to look at its file."""
-
-    @property
-    def name(self) -> str: ...
-
-    def stat(self, *, follow_symlinks: bool) -> os.stat_result: ...
-
-
-Entries = Iterable["os.DirEntry[str]"]
 
 
 class StoppedError(Exception):

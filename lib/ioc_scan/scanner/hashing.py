@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Callable, Iterable, Sequence
+
+from . import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterable, Sequence
 
 MD5, SHA1, SHA256 = 1, 2, 4
 #: One read of this size covers most files whole; larger buffers leave the CPU's cache.

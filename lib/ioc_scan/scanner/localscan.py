@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable
 
-from .collect import collect_documents
+from . import TYPE_CHECKING
 from .errors import ScannerError
 from .filescan import scan_files
-from .folderscan import Tally
 from .names import shown_path
-from .plan import Plan
-from .progress import Progress
 from .questions import Questions
 from .scanjob import Judge
 from .scope import Scope
 from .settings import Settings
 from .system import system_name
-from .walk import Frame
 
-#: path, share of the walk (0..1), files seen, matches: several times a second
-OnProgress = Callable[[float, int, int], None]
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from .plan import Plan
+    from .walk import Frame
+
+    #: share of the walk (0..1), files seen, matches: several times a second
+    OnProgress = Callable[[float, int, int], None]
 
 
 class _Screen:
@@ -65,23 +66,17 @@ def scan_here(
     screen = _Screen(on_line)
     judge = Judge(screen, plan, system_name())
     questions = Questions([judge.evaluator])
-    progress = Progress(scope.roots)
+    if judge.evaluator.documents - {"FileItem"}:
+        from .collect import collect_documents
 
-    def tick(pending: Callable[[], list[Frame]]) -> bool:
-        if on_progress is not None:
-            on_progress(progress.share(pending()), screen.status.get("files_seen", 0), screen.matches)
-        return False
-
-    def take(tally: Tally) -> None:
-        judge.take(tally)
-
-    collect_documents([judge])
+        collect_documents([judge])
     if questions.about_files:
         how = Settings(scope.excluded, settings.get("max_hash_bytes"), settings.get("cpu_percent", 100))
         if how.cpu_percent == 100:
             how.prunes = scope.prunes()
         workers = settings.get("threads", min(2, os.cpu_count() or 1))
-        scan_files(scope.frames(), questions, how, workers, take, tick)
+        tick = _tick(scope.roots, screen, on_progress)
+        scan_files(scope.frames(), questions, how, workers, judge.take, tick)
     judge.finish()
     status = screen.status
     return {
@@ -95,3 +90,20 @@ def scan_here(
             {"reason": reason, "count": count} for reason, count in sorted(status["skipped"].items())
         ],
     }
+
+
+def _tick(
+    roots: list[str], screen: _Screen, on_progress: OnProgress | None
+) -> Callable[[Callable[[], list[Frame]]], bool]:
+    """What a walk calls several times a second; it never says stop."""
+    if on_progress is None:
+        return lambda pending: False
+    from .progress import Progress
+
+    progress = Progress(roots)
+
+    def tick(pending: Callable[[], list[Frame]]) -> bool:
+        on_progress(progress.share(pending()), screen.status.get("files_seen", 0), screen.matches)
+        return False
+
+    return tick

@@ -6,10 +6,15 @@ part is true; what then depends on an unknown part is unknown, and unknown is ne
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping
+from . import TYPE_CHECKING
+from .conditions import any_passes, bring_to_form
+from .plan import Junction, Leaf
 
-from .conditions import Index, Slot, any_passes, bring_to_form
-from .plan import Formula, HostFormula, Junction, Leaf, Plan
+if TYPE_CHECKING:
+    from typing import Any, Callable, Mapping
+
+    from .conditions import Index, Slot
+    from .plan import Formula, HostFormula, Plan
 
 
 class Options:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import NamedTuple
+
+from .records import Record
 
 NETWORK_FILE_SYSTEMS = frozenset(
     (
@@ -26,7 +26,7 @@ TMP_FOLDERS = ("/tmp", "/var/tmp")
 LAYER_FILE_SYSTEMS = frozenset(("overlay", "aufs"))
 
 
-class Mount(NamedTuple):
+class Mount(Record):
     """One line of the mount table."""
 
     point: str
@@ -55,16 +55,18 @@ def mounts() -> list[Mount]:
 
 def _plain(field: bytes) -> str:
     """Undo the kernel's escapes: a space is written as ``\\040``."""
-    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code.group(1), 8)]), field))
+    first, *others = field.split(b"\\")
+    return os.fsdecode(first + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in others))
 
 
 def private_tmp() -> bool:
     """True where /tmp is not the machine's own: a unit with PrivateTmp sees its own folder there."""
     try:
-        with open("/proc/self/mountinfo", encoding="ascii", errors="replace") as stream:
-            mounts = [line.split() for line in stream]
-        tmp = [fields for fields in mounts if len(fields) > 4 and fields[4] in TMP_FOLDERS]
-        if any("systemd-private-" in fields[3] for fields in tmp):
+        with open("/proc/self/mountinfo", "rb") as stream:
+            table = [line.split() for line in stream]
+        folders = [os.fsencode(folder) for folder in TMP_FOLDERS]
+        tmp = [fields for fields in table if len(fields) > 4 and fields[4] in folders]
+        if any(b"systemd-private-" in fields[3] for fields in tmp):
             return True
         # PrivateTmp=disconnected mounts two file systems of its own: seen by a namespace that is not init's.
         another = os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import os
-import unicodedata
 
 from .errors import ScannerError
 
@@ -19,6 +17,8 @@ def printable(text: str) -> str:
     r"""Text with control, format and surrogate characters as ``\xNN``/``\uNNNN``; nothing else is changed."""
     if text.isascii() and text.isprintable():
         return text
+    import unicodedata  # not wanted by most scans
+
     out = []
     for char in text:
         if unicodedata.category(char) in _UNSAFE_CATEGORIES:
@@ -39,7 +39,7 @@ def shown_path(path: bytes | str) -> str:
 
 def encode_path(path: bytes | str) -> str:
     """The exact bytes of a path as base64: the only form of a path that jobs and results are acted on by."""
-    return base64.b64encode(os.fsencode(path)).decode("ascii")
+    return binascii.b2a_base64(os.fsencode(path), newline=False).decode("ascii")
 
 
 def decode_path(text: object) -> bytes:
@@ -49,6 +49,8 @@ def decode_path(text: object) -> bytes:
     """
     if not isinstance(text, str) or len(text) > MAX_PATH_BYTES * 2:
         raise ScannerError("bad_path", "a path is not a base64 string of an acceptable length")
+    import base64  # its import takes longer than most scans' matches
+
     try:
         path = base64.b64decode(text.encode("ascii"), validate=True)
     except (ValueError, UnicodeEncodeError, binascii.Error):

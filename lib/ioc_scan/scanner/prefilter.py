@@ -7,11 +7,16 @@ formula that offers nothing else makes every file a candidate.
 
 from __future__ import annotations
 
-from typing import Any, Iterable, NamedTuple
-
+from . import TYPE_CHECKING
 from .conditions import TEXT_OPERATIONS
 from .logic import tests_of
-from .plan import Formula, Leaf, Plan
+from .plan import Leaf
+from .records import Record
+
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+    from .plan import Formula, Plan
 
 FILES, SIZE = "FileItem", "SizeInBytes"
 MD5, SHA1, SHA256 = 1, 2, 4
@@ -40,7 +45,7 @@ def path_fields(name: str, path: str, windows: bool) -> dict[str, str]:
     }
 
 
-class Anchor(NamedTuple):
+class Anchor(Record):
     """Tests of which one must hold; ``cost`` _ALWAYS: nothing is sure, ask every item."""
 
     cost: int

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .conditions import Index, Slot, slot_of
+from . import TYPE_CHECKING
+from .conditions import Index, slot_of
 from .logic import Judge, predicates_of, proving_digests, prune, prune_host, tests_of
-from .plan import Formula, Group, HostFormula, Plan
 from .prefilter import FILES, HASH_FIELDS, NAME_FIELDS, NO_ANCHOR, SHA256, Prefilter, find_anchor
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .conditions import Slot
+    from .plan import Formula, Group, HostFormula, Plan
 
 
 class Document:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-from .walk import Frame
+from . import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .walk import Frame
 
 #: Listing the upper folders stops at so many; a rough figure is enough.
 _MAX_UNITS = 5000

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from . import TYPE_CHECKING
 
-from .evaluate import Evaluator
+if TYPE_CHECKING:
+    from typing import Any, Sequence
+
+    from .evaluate import Evaluator
 
 
 class Questions:

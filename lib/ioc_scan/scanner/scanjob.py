@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-from .documents.base import IDENTITY
+from . import TYPE_CHECKING
 from .errors import ScannerError
 from .evaluate import Evaluator
 from .fileitem import candidate_item, file_key, item_key, match_line, shown_item
-from .folderscan import Tally
 from .names import encode_path, printable
-from .plan import Plan, PlanError
-from .protocol import dump_json
-from .walk import Frame, frames_from_json, frames_to_json
+from .plan import PlanError
+from .walk import frames_from_json, frames_to_json
 
 if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from .folderscan import Tally
     from .jobfolder import JobFolder
+    from .plan import Plan
+    from .walk import Frame
+
+    class Results(Protocol):
+        """Where match lines go."""
+
+        known: set[str]
+        matches: int
+
+        def append(self, line: dict[str, Any], durable: bool = False) -> None: ...
+
+    class Output(Protocol):
+        """What a scan writes to: a job folder, or a screen."""
+
+        status: dict[str, Any]
+
+        @property
+        def results(self) -> Results: ...
+
+        def name_skip(self, path: str, reason: str) -> None: ...
+
 
 CHECKPOINT_VERSION = 2
 #: Matches a job lists; an IOC file that matches everything must not fill the disk. More are only counted.
@@ -24,26 +44,6 @@ MAX_MATCHES = 100_000
 MAX_DOCUMENT_MATCHES = 1000
 #: Shown of a text of an item; it was judged whole. A device manager takes no longer lines.
 MAX_SHOWN_CHARS = 8000
-
-
-class Results(Protocol):
-    """Where match lines go."""
-
-    known: set[str]
-    matches: int
-
-    def append(self, line: dict[str, Any], durable: bool = False) -> None: ...
-
-
-class Output(Protocol):
-    """What a scan writes to: a job folder, or a screen."""
-
-    status: dict[str, Any]
-
-    @property
-    def results(self) -> Results: ...
-
-    def name_skip(self, path: str, reason: str) -> None: ...
 
 
 class Judge:
@@ -191,6 +191,9 @@ def _other_line(document: str, item: dict[str, Any]) -> dict[str, Any]:
 
     Neither can be acted on: there is no device and inode, and its tier is "hunt".
     """
+    from .documents.base import IDENTITY  # most scans are about files alone
+    from .protocol import dump_json
+
     path = item.get("FullPath")
     if document == "FileItem" and isinstance(path, str):
         key, raw_path = file_key(path, item.get("INode")), encode_path(path)

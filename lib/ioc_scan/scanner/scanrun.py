@@ -11,20 +11,20 @@ from .clock import Clock
 from .collect import collect_documents
 from .errors import ScannerError
 from .filescan import scan_files
-from .folderscan import Tally
 from .jobfolder import WithdrawnError
 from .names import shown_path
+from .oserrors import code_of
 from .progress import Progress
 from .questions import Questions
-from .safefs import code_of
 from .scanjob import ScanJob
 from .scope import Scope
 from .settings import Settings, WorkerDiedError
 from .spool import Spool
-from .walk import Frame
 
 if TYPE_CHECKING:
+    from .folderscan import Tally
     from .runner import Runner
+    from .walk import Frame
 
 #: Looking for words of the manager and for jobs that act.
 _LOOK_SECONDS = 0.5

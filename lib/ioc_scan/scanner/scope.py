@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from fnmatch import translate
-from typing import Any, Callable
 
+from . import TYPE_CHECKING
 from .mounts import (
     KERNEL_FILE_SYSTEMS,
     LAYER_FILE_SYSTEMS,
@@ -17,7 +15,11 @@ from .mounts import (
     private_tmp,
 )
 from .names import shown_path
-from .walk import Frame
+
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from .walk import Frame
 
 #: Where malware lives on Linux: what people and services write, what starts by itself, what a download
 #: leaves.
@@ -67,12 +69,12 @@ class Scope:
         patterns = []
         for exclude in settings.get("excludes", []):
             if any(character in exclude for character in "*?["):
-                patterns.append(translate(exclude))
+                patterns.append(exclude)
             else:
                 # As it is spelled, and where it leads: the walk knows folders by their real paths.
                 for path in (exclude.rstrip(os.sep) or os.sep, os.path.realpath(exclude)):
                     self._reasons[path] = "excluded"
-        self._pattern = re.compile("|".join(patterns)).match if patterns else None
+        self._pattern = _one_pattern(patterns) if patterns else None
         if self._pattern is None:
             self.excluded: Callable[[str], str | None] = self._reasons.get
         else:
@@ -140,3 +142,11 @@ class Scope:
         for folder in _LAYER_FOLDERS:
             if folder not in self.roots:
                 self._reasons.setdefault(folder, "container_layer")
+
+
+def _one_pattern(patterns: list[str]) -> Callable[[str], Any]:
+    """What says whether a path fits one of several patterns of the shell's kind."""
+    import re  # most scans have no patterns
+    from fnmatch import translate
+
+    return re.compile("|".join(map(translate, patterns))).match

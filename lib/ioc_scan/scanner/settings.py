@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from . import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable
 
 #: How long a worker works on one batch before it reports.
 BATCH_SECONDS = 0.1

@@ -5,27 +5,30 @@ Both sides use these readers: the compiler for what an IOC file says, the device
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from . import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Microseconds; moments count from 1970-01-01T00:00:00Z.
 SECOND = 1000000
 DAY = 86400 * SECOND
 MAX_NUMBER_CHARS = 64
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MOMENT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s?([Zz]|[+-]\d\d:?\d\d)?)?\Z",
-    re.ASCII,
+_MOMENT = (
+    r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s?([Zz]|[+-]\d\d:?\d\d)?)?\Z"
 )
-_ISO_SPAN = re.compile(
-    r"P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,12})(?:\.(\d{1,6}))?S)?)?\Z", re.ASCII
-)
-_CLOCK_SPAN = re.compile(r"(?:(\d{1,9})[. ])?(\d{1,9}):(\d\d):(\d\d)(?:\.(\d{1,6}))?\Z", re.ASCII)
-_INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]{1,16}|\d{1,20})\Z", re.ASCII)
-_FLOAT = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
+_ISO_SPAN = r"P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,12})(?:\.(\d{1,6}))?S)?)?\Z"
+_CLOCK_SPAN = r"(?:(\d{1,9})[. ])?(\d{1,9}):(\d\d):(\d\d)(?:\.(\d{1,6}))?\Z"
+_INTEGER = r"[+-]?(?:0[xX][0-9a-fA-F]{1,16}|\d{1,20})\Z"
+_FLOAT = r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?\Z"
+
+
+def _match(pattern: str, text: str) -> Any:
+    """``re`` keeps what it compiled. It is loaded here: most scans compare no such values, and start quicker."""
+    import re
+
+    return re.match(pattern, text, re.ASCII)
 
 
 def read_int(value: Any) -> int | None:
@@ -36,7 +39,7 @@ def read_int(value: Any) -> int | None:
         return value
     if isinstance(value, str):
         text = value.strip()
-        if _INTEGER.match(text):
+        if _match(_INTEGER, text):
             return int(text, 16) if "x" in text.lower() else int(text)
     return None
 
@@ -46,7 +49,7 @@ def read_float(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        if not _FLOAT.match(value.strip()):
+        if not _match(_FLOAT, value.strip()):
             return None
         value = float(value)
     if isinstance(value, (int, float)) and abs(value) < 1e300:
@@ -66,9 +69,11 @@ def read_moment(value: Any) -> tuple[int, int] | None:
         return micros, micros
     if not isinstance(value, str):
         return None
-    match = _MOMENT.match(value.strip())
+    match = _match(_MOMENT, value.strip())
     if match is None:
         return None
+    from datetime import datetime, timedelta, timezone
+
     year, month, day, hour, minute, second, fraction, offset = match.groups()
     try:
         moment = datetime(
@@ -83,7 +88,7 @@ def read_moment(value: Any) -> tuple[int, int] | None:
         )
     except ValueError:
         return None
-    micros = (moment - _EPOCH) // timedelta(microseconds=1)
+    micros = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
     if fraction:
         micros += int(fraction[:6].ljust(6, "0"))
     if offset and offset not in "Zz":
@@ -103,11 +108,11 @@ def read_span(value: Any) -> int | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    match = _ISO_SPAN.match(text)
+    match = _match(_ISO_SPAN, text)
     if match is not None and text not in ("P", "PT") and not text.endswith("T"):
         days, hours, minutes, seconds, fraction = match.groups()
     else:
-        match = _CLOCK_SPAN.match(text)
+        match = _match(_CLOCK_SPAN, text)
         if match is None:
             number = read_float(text)
             return round(number * SECOND) if number is not None and abs(number) < 1e12 else None
@@ -120,6 +125,8 @@ def read_ip(value: Any) -> str | None:
     """An address in its one spelling; IPv4 inside IPv6 is IPv4. None if it is none."""
     if not isinstance(value, str) or len(value) > 100:
         return None
+    import ipaddress
+
     text = value.strip().strip("[]").partition("%")[0]
     try:
         address = ipaddress.ip_address(text)
@@ -131,6 +138,8 @@ def read_ip(value: Any) -> str | None:
 
 def ip_number(text: str) -> tuple[int, int]:
     """(4 or 6, the address as a number) of what :func:`read_ip` gave."""
+    import ipaddress
+
     address = ipaddress.ip_address(text)
     return address.version, int(address)
 

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Callable, List, Tuple
 
-from .folderscan import FolderScanner, StoppedError, Tally
+from . import TYPE_CHECKING
+from .folderscan import StoppedError
 from .names import shown_path
-from .safefs import code_of
+from .oserrors import code_of
 
-Frame = Tuple[str, List[str]]
+if TYPE_CHECKING:
+    from typing import Callable, List, Tuple
+
+    from .folderscan import FolderScanner
+
+    Frame = Tuple[str, List[str]]
+
 #: Folders held open along one branch; a deeper branch opens its upper folders again when it comes back to
 #: them.
 MAX_OPEN_FOLDERS = 200
@@ -156,6 +162,3 @@ def frames_from_json(value: object) -> list[Frame]:
             raise ValueError("a frame's name is no name")
         frames.append((path, list(names)))
     return frames
-
-
-__all__ = ["Frame", "Tally", "frames_from_json", "frames_to_json", "split", "walk"]

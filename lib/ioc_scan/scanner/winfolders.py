@@ -14,12 +14,15 @@ assert sys.platform == "win32"
 import contextlib  # noqa: E402
 import errno  # noqa: E402
 import os  # noqa: E402
-from typing import Any, Iterator  # noqa: E402
+from typing import TYPE_CHECKING, Any, Iterator  # noqa: E402
 
 from . import winapi  # noqa: E402
-from .folderscan import Entries, FolderScanner, Named, candidate_of  # noqa: E402
+from .folderscan import FolderScanner, candidate_of  # noqa: E402
 from .longpaths import kernel_path, long_path, plain_path  # noqa: E402
 from .winattributes import OFFLINE, has_handler, is_elsewhere, left_out  # noqa: E402
+
+if TYPE_CHECKING:
+    from .folderscan import Entries, Named
 
 _SHARE_ALL = winapi.SHARE_READ | winapi.SHARE_WRITE | winapi.SHARE_DELETE
 _READ = os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT

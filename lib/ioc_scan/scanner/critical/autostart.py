@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..documents.accounts import user_name
+from ..accounts import user_name
 from .area import Area, Context
 from .files import Files
 from .processes import TEMPORARY_FOLDERS

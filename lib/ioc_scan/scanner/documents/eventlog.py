@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta, timezone
 from typing import Any, Iterator
 
-from .accounts import user_name
+from ..accounts import user_name
 from .base import IDENTITY, MAX_TEXT_CHARS, Fields, Item, Request, UnavailableError
 from .commands import Lines
 

@@ -7,8 +7,8 @@ import subprocess
 from datetime import datetime, timezone
 from typing import Any, Iterator
 
+from ..accounts import user_name
 from . import procfs
-from .accounts import user_name
 from .base import IDENTITY, Fields, Item, Request, UnavailableError, decode
 
 _ALL = frozenset(("arguments", "name", "parentpid", "path", "pid", "startTime", "Username"))

@@ -81,7 +81,7 @@ def _system(system: str) -> str:
 def _own_user() -> str:
     if os.name == "nt":
         return os.environ.get("USERNAME", "")
-    from .accounts import user_name
+    from ..accounts import user_name
 
     return user_name(os.getuid())
 
