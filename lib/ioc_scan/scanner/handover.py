@@ -6,6 +6,7 @@ asked to stop (it stores its places), its unfinished jobs are addressed anew, an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,20 +16,34 @@ from .protocol import (
     FINAL_STATES,
     JOB_FILE,
     JOBS_FOLDER,
-    LOCK_FILE,
     STATUS_FILE,
     is_job_id,
     read_json,
     write_json_atomic,
 )
+from .runnerlock import is_locked
 
 RUNNER_FILE = "runner.json"
+#: Where there are no signals that a process may answer: asks the runner of the digest in it to stop.
+STOP_FILE = "runner.stop"
 _PATIENCE_SECONDS = 10.0
 
 
 def announce(spool: str, digest: str | None) -> None:
     """Written by a runner that holds the lock: who it is."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(spool, STOP_FILE))
     write_json_atomic(os.path.join(spool, RUNNER_FILE), {"pid": os.getpid(), "digest": digest}, durable=False)
+
+
+def asked_to_stop(spool: str, digest: str | None) -> bool:
+    """Whether a newer scanner waits for the runner with this digest. Always False where it sends a signal."""
+    if os.name != "nt":
+        return False
+    try:
+        return read_json(os.path.join(spool, STOP_FILE)) == {"digest": digest}
+    except (OSError, ScannerError):
+        return False
 
 
 def hand_over(spool: str, digest: str) -> None:
@@ -61,6 +76,11 @@ def _ask_to_stop(spool: str, digest: str) -> bool:
         pid, running = int(runner["pid"]), str(runner["digest"])
         if running == digest or pid <= 1:
             return False
+        if (
+            os.name == "nt"
+        ):  # there, a signal would end it at once; who holds the lock is the one who is named
+            write_json_atomic(os.path.join(spool, STOP_FILE), {"digest": running}, durable=False)
+            return True
         if os.path.exists("/proc/self/cmdline"):  # a process id may have been given to another process
             with open(f"/proc/{pid}/cmdline", "rb") as stream:
                 if os.fsencode(spool) not in stream.read().split(b"\0"):
@@ -88,19 +108,5 @@ def unfinished_jobs(spool: str) -> list[str]:
 
 
 def runner_alive(spool: str) -> bool:
-    """Whether someone holds the runner's lock; asked with a shared lock that is let go at once."""
-    if os.name == "nt":
-        return False  # a second runner finds the lock and leaves
-    import fcntl
-
-    try:
-        descriptor = os.open(os.path.join(spool, LOCK_FILE), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    """Whether someone holds the runner's lock."""
+    return is_locked(spool)

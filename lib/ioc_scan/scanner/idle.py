@@ -1,7 +1,7 @@
 """Whether somebody uses the device, so that a scan can keep out of the way.
 
 In order: what an agent on the device says in ``<spool>/idle`` (one word, ``idle`` or ``used``); sessions that
-logind knows; terminals with recent input; and where nobody is logged on, the load of the machine.
+logind or Windows knows; terminals with recent input; and where nobody is logged on, the load of the machine.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class IdleGate:
         if word is not None:
             return "in use, as told" if word == "used" else None
         busy = self._busy()
-        if os.name == "nt":
-            return "input" if _windows_idle_seconds() < INPUT_SECONDS else None
+        if sys.platform == "win32":
+            return _windows_in_use(busy)
         sessions = _sessions()
         if sessions:
             for session in sessions:
@@ -87,6 +87,10 @@ class IdleGate:
 
 def _cpu_times() -> tuple[float, float]:
     """(ticks of ordinary user programs, all ticks) since the start of the machine."""
+    if sys.platform == "win32":
+        from .winsessions import cpu_times
+
+        return cpu_times()
     try:
         with open("/proc/stat", encoding="ascii") as stream:
             ticks = [float(word) for word in stream.readline().split()[1:9]]
@@ -153,16 +157,16 @@ def _terminal_input_seconds() -> float:
     return min((_input_seconds("/dev/pts/" + name) for name in names), default=float("inf"))
 
 
-def _windows_idle_seconds() -> float:
-    """Seconds since the last input in this session."""
+def _windows_in_use(busy: float) -> str | None:
     if sys.platform != "win32":
-        return float("inf")
-    import ctypes
+        return None
+    from .winsessions import ACTIVE, own_input_seconds, session_in_use, sessions
 
-    class LastInput(ctypes.Structure):
-        _fields_ = (("size", ctypes.c_uint), ("ticks", ctypes.c_uint))
-
-    last = LastInput(ctypes.sizeof(LastInput), 0)
-    if not ctypes.windll.user32.GetLastInputInfo(ctypes.byref(last)):
-        return float("inf")
-    return ((ctypes.windll.kernel32.GetTickCount() - last.ticks) & 0xFFFFFFFF) / 1000.0
+    found = sessions()
+    if not found:  # not even a list: the session we are in is the one that is known
+        return "input" if own_input_seconds() < INPUT_SECONDS else None
+    if session_in_use(found, INPUT_SECONDS):
+        return "a session is in use"
+    if busy > BUSY_SHARE and not any(session.state == ACTIVE for session in found):
+        return "the processors are busy"
+    return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from typing import Any
+from typing import Any, Iterator
 
 from .clock import Clock
 from .errors import ScannerError
@@ -25,7 +26,11 @@ from .protocol import (
     validate_job,
     write_json_atomic,
 )
+from .sharing import patiently
 
+_RESULTS_FLAGS = (
+    os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
 #: status.json is rewritten at most this often while nothing but numbers change.
 STATUS_SECONDS = 1.0
 #: Lines of type "skip" in results.jsonl for each reason; further ones are only counted in status.json.
@@ -53,8 +58,8 @@ class ResultsLog:
     """results.jsonl: appended line by line; a broken-off last line of an earlier run is cut away."""
 
     def __init__(self, path: str) -> None:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        self._descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
+        self._path = path
+        self._descriptor = os.open(path, _RESULTS_FLAGS | os.O_CREAT, 0o600)
         self.lines = 0
         self.bytes = 0
         self.matches = 0
@@ -69,6 +74,21 @@ class ResultsLog:
                 self._remember(json.loads(line.decode("ascii")))
         os.ftruncate(self._descriptor, self.bytes)
         os.lseek(self._descriptor, self.bytes, os.SEEK_SET)
+        if os.name == "nt":  # an open file would keep its folder from being withdrawn
+            self.close()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The descriptor of the file, at its end; where it is not held, for as long as it is needed."""
+        if self._descriptor >= 0:
+            yield self._descriptor
+            return
+        descriptor = patiently(lambda: os.open(self._path, _RESULTS_FLAGS))
+        try:
+            os.lseek(descriptor, self.bytes, os.SEEK_SET)
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _remember(self, line: dict[str, Any]) -> None:
         if line["type"] == "match":
@@ -87,14 +107,15 @@ class ResultsLog:
         """Add one line, numbered. Raises OSError (disk full): what was half written is cut away."""
         line["seq"] = self.lines + 1
         content = json.dumps(line, ensure_ascii=True, sort_keys=True).encode("ascii") + b"\n"
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        except OSError:
-            os.ftruncate(self._descriptor, self.bytes)
-            os.lseek(self._descriptor, self.bytes, os.SEEK_SET)
-            raise
+        with self._opened() as descriptor:
+            try:
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            except OSError:
+                os.ftruncate(descriptor, self.bytes)
+                os.lseek(descriptor, self.bytes, os.SEEK_SET)
+                raise
         self.lines += 1
         self.bytes += len(content)
         self._remember(line)
@@ -102,10 +123,13 @@ class ResultsLog:
             self.sync()
 
     def sync(self) -> None:
-        os.fsync(self._descriptor)
+        with self._opened() as descriptor:
+            os.fsync(descriptor)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class JobFolder:

@@ -65,6 +65,8 @@ def scan_here(
     scope = Scope(settings, None, [])
     screen = _Screen(on_line)
     judge = Judge(screen, plan, system_name())
+    for folder, reason in scope.not_evaluated:
+        judge.evaluator.unavailable(folder, reason)
     questions = Questions([judge.evaluator])
     if judge.evaluator.documents - {"FileItem"}:
         from .collect import collect_documents

@@ -10,17 +10,16 @@ import time
 #: Linux ioprio_set(IOPRIO_WHO_PROCESS, 0, class idle); the number of the call by machine.
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "armv7l": 314, "i686": 289, "ppc64le": 273, "s390x": 282}
 _IOPRIO_CLASS_IDLE = 3 << 13
+_IDLE_PRIORITY_CLASS = 0x40
+_THREAD_MODE_BACKGROUND_BEGIN = 0x10000
 #: How long the budget remembers: time not used longer ago than this is not made up for.
 _WINDOW_SECONDS = 2.0
 
 
 def lower_priority() -> None:
     """Lowest processor and disk priority for this process; what the system refuses is left as it is."""
-    if os.name == "nt":
-        import ctypes
-
-        kernel = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
-        kernel.SetPriorityClass(kernel.GetCurrentProcess(), 0x00100000)  # PROCESS_MODE_BACKGROUND_BEGIN
+    if sys.platform == "win32":
+        _lower_windows()
         return
     with contextlib.suppress(OSError):
         os.nice(19)
@@ -33,6 +32,24 @@ def lower_priority() -> None:
             import ctypes
 
             ctypes.CDLL(None).syscall(number, 1, 0, _IOPRIO_CLASS_IDLE)
+
+
+def _lower_windows() -> None:
+    """Of the process the processor, of this thread the disk and the memory.
+
+    The background mode of a whole process would hold it to 32 MB of memory, less than a large plan needs.
+    """
+    if sys.platform == "win32":
+        import ctypes
+        from ctypes import wintypes
+
+        kernel = ctypes.WinDLL("kernel32")
+        for name, setter in (("Process", "SetPriorityClass"), ("Thread", "SetThreadPriority")):
+            current = getattr(kernel, "GetCurrent" + name)
+            current.restype = wintypes.HANDLE
+            getattr(kernel, setter).argtypes = (wintypes.HANDLE, wintypes.DWORD)
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), _IDLE_PRIORITY_CLASS)
+        kernel.SetThreadPriority(kernel.GetCurrentThread(), _THREAD_MODE_BACKGROUND_BEGIN)
 
 
 class Budget:

@@ -29,6 +29,7 @@ from datetime import datetime, timezone
 from typing import Any, Union
 
 from .errors import ScannerError
+from .sharing import patiently
 
 PROTOCOL_VERSION = 1
 
@@ -127,7 +128,7 @@ def write_bytes_atomic(path: PathLike, content: bytes, durable: bool = True) -> 
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        os.replace(temporary, str(path))
+        patiently(lambda: os.replace(temporary, str(path)))
     except BaseException:
         if os.path.lexists(temporary):
             os.unlink(temporary)
@@ -151,7 +152,7 @@ def read_bytes(path: PathLike, max_bytes: int) -> bytes:
     flags = (
         os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     )
-    with os.fdopen(os.open(str(path), flags), "rb") as stream:
+    with os.fdopen(patiently(lambda: os.open(str(path), flags)), "rb") as stream:
         content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise ScannerError("file_too_large", os.path.basename(str(path)) + " is larger than allowed")
@@ -193,7 +194,7 @@ def publish_job(spool: PathLike, job: dict[str, Any], plan: bytes | None) -> str
         if plan is not None:
             write_bytes_atomic(os.path.join(staging, PLAN_FILE), plan)
         write_json_atomic(os.path.join(staging, JOB_FILE), job)
-        os.rename(staging, target)
+        patiently(lambda: os.rename(staging, target))
     except OSError:
         _remove_tree(staging)
         if not os.path.exists(target):  # else: another publisher of the same job was first
@@ -209,7 +210,7 @@ def withdraw_job(spool: PathLike, job_id: str) -> bool:
     jobs = os.path.join(str(spool), JOBS_FOLDER)
     gone = os.path.join(jobs, _temporary_name("gone"))
     try:
-        os.rename(os.path.join(jobs, job_id), gone)
+        patiently(lambda: os.rename(os.path.join(jobs, job_id), gone))
     except FileNotFoundError:
         return False
     _remove_tree(gone)

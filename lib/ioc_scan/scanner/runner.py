@@ -13,9 +13,8 @@ import signal
 import time
 
 from .clock import Clock
-from .critical.job import CriticalAreas
 from .errors import ScannerError
-from .handover import announce
+from .handover import announce, asked_to_stop
 from .idle import IdleGate
 from .jobfolder import CancelledError, JobFolder, WithdrawnError, identity_of
 from .plan import Plan, load_plan
@@ -30,8 +29,6 @@ from .protocol import (
     write_json_atomic,
 )
 from .quarantine import Quarantine
-from .respond import Responder
-from .restore import Restorer
 from .safefs import as_scanner_error
 from .scanjob import ScanJob
 from .scanrun import ScanRun
@@ -177,6 +174,9 @@ class Runner:
 
     def run_acting(self) -> None:
         """Respond, restore and purge jobs that are due. Cheap when there are none."""
+        if asked_to_stop(self._spool.path, self._digest):
+            self._stopping = True
+            return
         for folder in self._open_jobs(acting=True):
             try:
                 self._run_one(folder)
@@ -188,6 +188,11 @@ class Runner:
                 _end_quietly(folder, _as_scanner_error(error))
 
     def _run_one(self, folder: JobFolder) -> None:
+        # Loaded here: a runner with nothing but scans does without, and a zipapp is compiled at each start.
+        from .critical.job import CriticalAreas
+        from .respond import Responder
+        from .restore import Restorer
+
         word = folder.control()
         if self.expired(folder):
             if folder.job["kind"] == "respond" and folder.state != "pending":

@@ -58,12 +58,13 @@ class Scope:
         """``own``: folders of the scanner itself (spool, quarantine), never entered. Raises OSError."""
         self._reasons: dict[str, str] = {}
         for path in own:
-            self._reasons[os.path.realpath(path)] = "own_spool"
+            self._reasons[_key(os.path.realpath(path))] = "own_spool"
         scope = settings.get("scope", "custom" if settings.get("roots") else "critical")
-        self.roots = self._find_roots(scope, settings.get("roots", []), device_root)
-        self._exclude_mounts(bool(settings.get("network_file_systems", False)))
+        network = bool(settings.get("network_file_systems", False))
         #: Folders whose real content cannot be seen from here: (path, reason), to be told as not evaluated.
         self.not_evaluated: list[tuple[str, str]] = []
+        self.roots = self._find_roots(scope, settings.get("roots", []), device_root, network)
+        self._exclude_mounts(network)
         if device_root is None and private_tmp():
             self._exclude_private_tmp()
         patterns = []
@@ -73,16 +74,16 @@ class Scope:
             else:
                 # As it is spelled, and where it leads: the walk knows folders by their real paths.
                 for path in (exclude.rstrip(os.sep) or os.sep, os.path.realpath(exclude)):
-                    self._reasons[path] = "excluded"
+                    self._reasons[_key(path)] = "excluded"
         self._pattern = _one_pattern(patterns) if patterns else None
-        if self._pattern is None:
+        if self._pattern is None and os.name != "nt":
             self.excluded: Callable[[str], str | None] = self._reasons.get
         else:
             self.excluded = self._excluded_by_pattern
 
     def prunes(self) -> list[str] | None:
         """The excluded folders inside the roots, or None if patterns exclude more than can be listed."""
-        if self._pattern is not None:
+        if self._pattern is not None or os.name == "nt":
             return None
         prefixes = tuple(root.rstrip(os.sep) + os.sep for root in self.roots)
         return sorted(path for path in self._reasons if path.startswith(prefixes))
@@ -92,15 +93,16 @@ class Scope:
         return [(root, [""]) for root in self.roots]
 
     def _excluded_by_pattern(self, path: str) -> str | None:
-        assert self._pattern is not None
-        return self._reasons.get(path) or ("excluded" if self._pattern(path) else None)
+        reason = self._reasons.get(_key(path))
+        return "excluded" if reason is None and self._pattern is not None and self._pattern(path) else reason
 
-    @staticmethod
-    def _find_roots(scope: str, wanted: list[str], device_root: str | None) -> list[str]:
+    def _find_roots(self, scope: str, wanted: list[str], device_root: str | None, network: bool) -> list[str]:
         if device_root is not None and scope != "custom":
             names = [device_root]
         elif scope == "custom":
             names = wanted
+        elif os.name == "nt":
+            names = self._windows_folders(scope, network)
         elif scope == "all":
             names = [os.sep]
         else:
@@ -112,15 +114,25 @@ class Scope:
         roots = sorted({os.path.realpath(name) for name in names})
         if device_root is not None:
             base = device_root.rstrip(os.sep) + os.sep
-            outside = [root for root in roots if not (root + os.sep).startswith(base)]
+            outside = [root for root in roots if not _key(root + os.sep).startswith(_key(base))]
             if outside:
                 raise PermissionError(1, "outside this device's folder tree: " + shown_path(outside[0]))
         # A root inside another one would be looked at twice.
         kept: list[str] = []
         for root in roots:
-            if not any(root == other or root.startswith(other.rstrip(os.sep) + os.sep) for other in kept):
+            if not any(_is_inside(root, other) for other in kept):
                 kept.append(root)
         return kept
+
+    def _windows_folders(self, scope: str, network: bool) -> list[str]:
+        from .winplaces import choose_drives, critical_folders, drive_kinds, system_folders
+
+        if scope != "all":
+            names = system_folders() if scope == "system" else critical_folders()
+        else:
+            names, left_out = choose_drives(drive_kinds(), network)
+            self.not_evaluated += left_out
+        return [name for name in names if os.path.isdir(name)]
 
     def _exclude_private_tmp(self) -> None:
         for folder in TMP_FOLDERS:
@@ -144,9 +156,19 @@ class Scope:
                 self._reasons.setdefault(folder, "container_layer")
 
 
+def _key(path: str) -> str:
+    """How a path is looked up: the names of Windows do not differ by case."""
+    return path.lower() if os.name == "nt" else path
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return path == folder or _key(path).startswith(_key(folder).rstrip(os.sep) + os.sep)
+
+
 def _one_pattern(patterns: list[str]) -> Callable[[str], Any]:
     """What says whether a path fits one of several patterns of the shell's kind."""
     import re  # most scans have no patterns
     from fnmatch import translate
 
-    return re.compile("|".join(map(translate, patterns))).match
+    flags = re.IGNORECASE if os.name == "nt" else 0
+    return re.compile("|".join(map(translate, patterns)), flags).match

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import stat
-import time
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -15,12 +15,12 @@ from .protocol import (
     DEVICE_FILE,
     DONE_FOLDER,
     JOBS_FOLDER,
-    LOCK_FILE,
     QUARANTINE_FOLDER,
     PathLike,
     read_json,
     write_json_atomic,
 )
+from .runnerlock import take_lock
 
 _SUBFOLDERS = (JOBS_FOLDER, DONE_FOLDER, QUARANTINE_FOLDER)
 
@@ -55,12 +55,12 @@ def _check_component(path: str, info: os.stat_result, private: bool) -> None:
 def check_private_folder(path: PathLike) -> None:
     """Every component from ``/`` on: no link, owned by root or us; the last ours, mode 0700.
 
-    Raises ScannerError ``unsafe_spool``. On Windows the folder's permissions are the installer's work.
+    On Windows: from the drive on; the last for SYSTEM, administrators and us alone, and none that others may
+    replace. Raises ScannerError ``unsafe_spool``.
     """
     text = os.path.abspath(str(path))
-    if os.name == "nt":
-        if not os.path.isdir(text):
-            raise _bad_spool(text, "is not a folder")
+    if sys.platform == "win32":
+        _check_windows(text)
         return
     parts = text.strip("/").split("/")
     for count in range(len(parts) + 1):
@@ -72,16 +72,57 @@ def check_private_folder(path: PathLike) -> None:
         _check_component(component, info, private=count == len(parts))
 
 
+def _check_windows(path: str) -> None:
+    if sys.platform == "win32":
+        from .winattributes import left_out
+        from .winrights import objection
+        from .winsecurity import descriptor_of, own_sid
+
+        own = own_sid()
+        drive, rest = os.path.splitdrive(path)
+        parts = [part for part in rest.split(os.sep) if part]
+        for count in range(len(parts) + 1):
+            component = drive + os.sep + os.sep.join(parts[:count])
+            try:
+                info = os.lstat(component)
+                why = objection(descriptor_of(component), own, private=count == len(parts))
+            except OSError as error:
+                raise _bad_spool(component, "cannot be looked at: " + str(error.strerror)) from None
+            if left_out(info.st_file_attributes, info.st_reparse_tag, True) is not None:
+                raise _bad_spool(component, "is a link, or lies elsewhere")
+            if not stat.S_ISDIR(info.st_mode):
+                raise _bad_spool(component, "is not a folder")
+            if why is not None:
+                raise _bad_spool(component, why)
+
+
+def make_private_folder(path: PathLike) -> None:
+    """A folder for this user (and root, SYSTEM, administrators) alone; one that is there is left as it is.
+
+    Folders above it are made too, as the system makes them. Raises OSError.
+    """
+    text = os.path.abspath(str(path))
+    if sys.platform != "win32":
+        os.makedirs(text, mode=0o700, exist_ok=True)
+        return
+    from .winrights import private_descriptor
+    from .winsecurity import make_folder, own_sid
+
+    os.makedirs(os.path.dirname(text), exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        make_folder(text, private_descriptor(own_sid()))
+
+
 def prepare_spool(path: PathLike, device_id: str, root: str | None = None) -> None:
     """Create the spool of a device (or complete it), owned by the caller, mode 0700. Idempotent.
 
     ``root`` limits scans and responses to a folder tree. Raises ScannerError ``unsafe_spool``, OSError.
     """
     text = os.path.abspath(str(path))
-    os.makedirs(text, mode=0o700, exist_ok=True)
+    make_private_folder(text)
     check_private_folder(text)
     for name in _SUBFOLDERS:
-        os.makedirs(os.path.join(text, name), mode=0o700, exist_ok=True)
+        make_private_folder(os.path.join(text, name))
     device: dict[str, Any] = {"device_id": device_id}
     if root is not None:
         device["root"] = root
@@ -101,7 +142,7 @@ class Spool:
         check_private_folder(self.path)
         for name in _SUBFOLDERS:
             folder = os.path.join(self.path, name)
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            make_private_folder(folder)
             check_private_folder(folder)
         device = read_json(os.path.join(self.path, DEVICE_FILE))
         if not isinstance(device, dict) or not isinstance(device.get("device_id"), str):
@@ -113,7 +154,7 @@ class Spool:
         #: The folder tree this device is limited to, or None for the whole machine; its links are resolved
         #: here.
         self.root: str | None = None if root is None else os.path.realpath(root)
-        self._take_lock()
+        self._lock = take_lock(self.path)
         return self
 
     def __exit__(
@@ -126,36 +167,6 @@ class Spool:
     def lock_descriptor(self) -> int:
         """For worker processes, which must not keep the lock alive."""
         return self._lock
-
-    def _take_lock(self) -> None:
-        # Who looks whether a runner is alive holds the lock for a moment, so one "no" is not the last word.
-        for _ in range(5):
-            try:
-                self._try_lock()
-                return
-            except BlockingIOError:
-                time.sleep(0.05)
-        raise ScannerError("already_running", "another runner works in this spool")
-
-    def _try_lock(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        descriptor = os.open(os.path.join(self.path, LOCK_FILE), flags, 0o600)
-        try:
-            # The kernel drops the lock with its owner, so a dead runner never blocks the next one.
-            if os.name == "nt":
-                import msvcrt
-
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-            else:
-                import fcntl
-
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                raise BlockingIOError() from None
-            raise
-        self._lock = descriptor
 
     def folder(self, name: str) -> str:
         return os.path.join(self.path, name)

@@ -1,63 +1,54 @@
-"""Who may do what with a file on Windows: read, kept, given back, and for the quarantine taken from all others.
-
-Descriptors travel as SDDL text (Microsoft's "Security Descriptor Definition Language").
-"""
+"""Security descriptors of folders, and the user of this process, asked of Windows."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
-
-from . import winapi
-from .errors import ScannerError
 
 assert sys.platform == "win32"
 
 import ctypes  # noqa: E402
 from ctypes import wintypes  # noqa: E402
+from typing import Any  # noqa: E402
 
-_OWNER, _GROUP, _DACL = 0x1, 0x2, 0x4
-_PROTECTED_DACL = 0x80000000
-_REVISION = 1
-_TOKEN_QUERY, _TOKEN_USER = 0x8, 1
-_NOT_SUPPORTED_HERE = frozenset({winapi.ERROR_CALL_NOT_IMPLEMENTED, winapi.ERROR_NOT_SUPPORTED})
+from .longpaths import long_path  # noqa: E402
 
-#: NT SERVICE\\TrustedInstaller: owner of all that Windows installed.
-TRUSTED_INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
+_FILE_OBJECT, _SDDL_REVISION = 1, 1
+_OWNER_AND_ACL = 1 | 4
+_TOKEN_QUERY, _TOKEN_USER = 8, 1
 
 _advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-_HANDLE, _DWORD, _VOID = wintypes.HANDLE, wintypes.DWORD, ctypes.c_void_p
-_POINTER = ctypes.POINTER(ctypes.c_void_p)
+_kernel32.LocalFree.argtypes = (ctypes.c_void_p,)
+_kernel32.LocalFree.restype = ctypes.c_void_p
+_kernel32.GetCurrentProcess.restype = wintypes.HANDLE
+_kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
+_advapi32.OpenProcessToken.argtypes = (wintypes.HANDLE, wintypes.DWORD, ctypes.POINTER(wintypes.HANDLE))
+_advapi32.GetTokenInformation.argtypes = (
+    wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD, ctypes.POINTER(wintypes.DWORD),
+)  # fmt: skip
+_advapi32.ConvertSidToStringSidW.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p))
+_advapi32.GetNamedSecurityInfoW.restype = wintypes.DWORD
+_advapi32.GetNamedSecurityInfoW.argtypes = (
+    wintypes.LPCWSTR, ctypes.c_int, wintypes.DWORD, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p,
+    ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p),
+)  # fmt: skip
+_advapi32.ConvertSecurityDescriptorToStringSecurityDescriptorW.argtypes = (
+    ctypes.c_void_p, wintypes.DWORD, wintypes.DWORD, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p,
+)  # fmt: skip
+_advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW.argtypes = (
+    wintypes.LPCWSTR, wintypes.DWORD, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p,
+)  # fmt: skip
 
 
-_get = winapi.declare(
-    _advapi32, "GetKernelObjectSecurity", wintypes.BOOL, _HANDLE, _DWORD, _VOID, _DWORD,
-    ctypes.POINTER(_DWORD),
-)  # fmt: skip
-_set = winapi.declare(_advapi32, "SetKernelObjectSecurity", wintypes.BOOL, _HANDLE, _DWORD, _VOID)
-_to_text = winapi.declare(
-    _advapi32, "ConvertSecurityDescriptorToStringSecurityDescriptorW", wintypes.BOOL, _VOID, _DWORD, _DWORD,
-    ctypes.POINTER(wintypes.LPWSTR), _VOID,
-)  # fmt: skip
-_from_text = winapi.declare(
-    _advapi32, "ConvertStringSecurityDescriptorToSecurityDescriptorW", wintypes.BOOL, wintypes.LPCWSTR,
-    _DWORD, _POINTER, _VOID,
-)  # fmt: skip
-_sid_to_text = winapi.declare(
-    _advapi32, "ConvertSidToStringSidW", wintypes.BOOL, _VOID, ctypes.POINTER(wintypes.LPWSTR)
-)
-_owner_of = winapi.declare(
-    _advapi32, "GetSecurityDescriptorOwner", wintypes.BOOL, _VOID, _POINTER, ctypes.POINTER(wintypes.BOOL)
-)
-_open_token = winapi.declare(
-    _advapi32, "OpenProcessToken", wintypes.BOOL, _HANDLE, _DWORD, ctypes.POINTER(_HANDLE)
-)
-_token = winapi.declare(
-    _advapi32, "GetTokenInformation", wintypes.BOOL, _HANDLE, _DWORD, _VOID, _DWORD, ctypes.POINTER(_DWORD)
-)
-_own_process = winapi.declare(_kernel32, "GetCurrentProcess", _HANDLE)
-_free = winapi.declare(_kernel32, "LocalFree", _VOID, _VOID)
+class _SecurityAttributes(ctypes.Structure):
+    _fields_ = (
+        ("length", wintypes.DWORD),
+        ("descriptor", ctypes.c_void_p),
+        ("inherit", wintypes.BOOL),
+    )
+
+
+_kernel32.CreateDirectoryW.argtypes = (wintypes.LPCWSTR, ctypes.POINTER(_SecurityAttributes))
 
 
 def _check(done: int) -> None:
@@ -65,140 +56,60 @@ def _check(done: int) -> None:
         raise ctypes.WinError(ctypes.get_last_error())
 
 
-def _read(handle: int, what: int) -> Any:
-    needed = _DWORD()
-    _get(handle, what, None, 0, ctypes.byref(needed))
-    buffer = ctypes.create_string_buffer(max(needed.value, 64))
-    _check(_get(handle, what, buffer, len(buffer), ctypes.byref(needed)))
-    return buffer
-
-
-def _sid_text(sid: Any) -> str:
-    text = wintypes.LPWSTR()
-    _check(_sid_to_text(sid, ctypes.byref(text)))
+def _take_text(pointer: Any) -> str:
+    """A text that Windows made for us; its memory is given back."""
     try:
-        return str(text.value)
+        return ctypes.wstring_at(pointer)
     finally:
-        _free(text)
-
-
-def owner_of(handle: int) -> str:
-    """The owner of an open file, as ``S-1-...``. Raises OSError."""
-    buffer = _read(handle, _OWNER)
-    sid, defaulted = ctypes.c_void_p(), wintypes.BOOL()
-    _check(_owner_of(buffer, ctypes.byref(sid), ctypes.byref(defaulted)))
-    if not sid.value:
-        raise ctypes.WinError(winapi.ERROR_NOT_SUPPORTED)
-    return _sid_text(sid)
-
-
-def descriptor_of(handle: int) -> str | None:
-    """Owner, group and permissions of an open file as SDDL, None where it has none (FAT).
-
-    Raises ScannerError ``not_permitted``: what cannot be read cannot be given back.
-    """
-    try:
-        buffer = _read(handle, _OWNER | _GROUP | _DACL)
-        text = wintypes.LPWSTR()
-        _check(_to_text(buffer, _REVISION, _OWNER | _GROUP | _DACL, ctypes.byref(text), None))
-    except OSError as error:
-        if error.winerror in _NOT_SUPPORTED_HERE:
-            return None
-        raise ScannerError("not_permitted", f"its permissions cannot be read: {error.strerror}") from None
-    try:
-        return text.value
-    finally:
-        _free(text)
-
-
-class _Descriptor:
-    """A security descriptor made from SDDL; use as a context manager."""
-
-    def __init__(self, text: str) -> None:
-        self._address = ctypes.c_void_p()
-        _check(_from_text(text, _REVISION, ctypes.byref(self._address), None))
-
-    def __enter__(self) -> ctypes.c_void_p:
-        return self._address
-
-    def __exit__(self, *_: object) -> None:
-        _free(self._address)
-
-
-def give_descriptor(handle: int, text: object) -> list[str]:
-    """Give an open file the permissions of ``text``; what it now lacks, in words.
-
-    Permissions come back exactly, inherited ones as they were. The owner stays who runs the scanner: to give
-    files to others is a privilege of its own, and the permissions name all others anyway.
-    """
-    if not isinstance(text, str):
-        return ["owner", "permissions"] if text is not None else []
-    missing = []
-    try:
-        with _Descriptor(text) as descriptor:
-            _check(_set(handle, _DACL, descriptor))
-    except OSError:
-        missing.append("permissions")
-    try:
-        if not text.startswith(f"O:{_sddl_owner(handle)}"):
-            missing.append("owner")
-    except OSError:
-        missing.append("owner")
-    return missing
-
-
-def _sddl_owner(handle: int) -> str:
-    """The owner as SDDL spells it: an alias for well-known ones."""
-    buffer = _read(handle, _OWNER)
-    text = wintypes.LPWSTR()
-    _check(_to_text(buffer, _REVISION, _OWNER, ctypes.byref(text), None))
-    try:
-        return str(text.value)[2:]
-    finally:
-        _free(text)
+        _kernel32.LocalFree(pointer)
 
 
 def own_sid() -> str:
-    """Whom this process runs as. Raises OSError."""
-    token = _HANDLE()
-    _check(_open_token(_own_process(), _TOKEN_QUERY, ctypes.byref(token)))
+    """The user of this process, as ``S-1-5-...``. Raises OSError."""
+    token = wintypes.HANDLE()
+    _check(_advapi32.OpenProcessToken(_kernel32.GetCurrentProcess(), _TOKEN_QUERY, ctypes.byref(token)))
     try:
-        buffer = ctypes.create_string_buffer(256)
-        needed = _DWORD()
-        _check(_token(token, _TOKEN_USER, buffer, len(buffer), ctypes.byref(needed)))
-        return _sid_text(ctypes.cast(buffer, _POINTER)[0])
+        buffer = ctypes.create_string_buffer(256)  # a pointer, a number, and a SID of at most 68 bytes
+        size = wintypes.DWORD()
+        _check(_advapi32.GetTokenInformation(token, _TOKEN_USER, buffer, len(buffer), ctypes.byref(size)))
+        text = ctypes.c_void_p()
+        sid = ctypes.c_void_p.from_buffer(buffer)
+        _check(_advapi32.ConvertSidToStringSidW(sid, ctypes.byref(text)))
+        return _take_text(text)
     finally:
-        winapi.close(token.value or 0)
+        _kernel32.CloseHandle(token)
 
 
-def private_descriptor() -> str:
-    """Full access for SYSTEM, administrators and who runs this; for nobody else, and nothing inherited."""
-    entries = "".join(f"(A;OICI;FA;;;{who})" for who in ("SY", "BA", own_sid()))
-    return "D:P" + entries
-
-
-def make_private(folder: str) -> None:
-    """Take a folder of ours from everybody but SYSTEM, administrators and us. New files in it inherit that.
-
-    Raises ScannerError ``not_permitted``.
-    """
-    handle = 0
+def descriptor_of(path: str) -> str:
+    """Owner and access list of a file or folder, as SDDL. Raises OSError."""
+    descriptor = ctypes.c_void_p()
+    error = _advapi32.GetNamedSecurityInfoW(
+        long_path(path), _FILE_OBJECT, _OWNER_AND_ACL, None, None, None, None, ctypes.byref(descriptor)
+    )
+    if error:
+        raise ctypes.WinError(error)
     try:
-        handle = winapi.open_name(
-            0,
-            "\\??\\" + folder.replace("\\\\?\\", "", 1),
-            winapi.READ_CONTROL | winapi.WRITE_DAC | winapi.READ_ATTRIBUTES,
-            winapi.SHARE_ALL,
-            winapi.DIRECTORY_FILE,
+        text = ctypes.c_void_p()
+        _check(
+            _advapi32.ConvertSecurityDescriptorToStringSecurityDescriptorW(
+                descriptor, _SDDL_REVISION, _OWNER_AND_ACL, ctypes.byref(text), None
+            )
         )
-        if winapi.facts(handle).attributes & winapi.REPARSE_POINT:
-            raise ScannerError("unsafe_spool", "the quarantine holds a reparse point")
-        with _Descriptor(private_descriptor()) as descriptor:
-            _check(_set(handle, _DACL | _PROTECTED_DACL, descriptor))
-    except OSError as error:
-        raise ScannerError(
-            "not_permitted", f"the quarantine cannot be made private: {error.strerror}"
-        ) from None
+        return _take_text(text)
     finally:
-        if handle:
-            winapi.close(handle)
+        _kernel32.LocalFree(descriptor)
+
+
+def make_folder(path: str, descriptor: str) -> None:
+    """Create a folder that has its access list from the first moment on. Raises OSError, FileExistsError."""
+    binary = ctypes.c_void_p()
+    _check(
+        _advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            descriptor, _SDDL_REVISION, ctypes.byref(binary), None
+        )
+    )
+    try:
+        attributes = _SecurityAttributes(ctypes.sizeof(_SecurityAttributes), binary, False)
+        _check(_kernel32.CreateDirectoryW(long_path(path), ctypes.byref(attributes)))
+    finally:
+        _kernel32.LocalFree(binary)
