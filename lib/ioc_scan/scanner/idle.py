@@ -158,15 +158,14 @@ def _terminal_input_seconds() -> float:
 
 
 def _windows_in_use(busy: float) -> str | None:
-    if sys.platform != "win32":
-        return None
-    from .winsessions import ACTIVE, own_input_seconds, session_in_use, sessions
+    if sys.platform == "win32":
+        from .winsessions import ACTIVE, own_input_seconds, session_in_use, sessions
 
-    found = sessions()
-    if not found:  # not even a list: the session we are in is the one that is known
-        return "input" if own_input_seconds() < INPUT_SECONDS else None
-    if session_in_use(found, INPUT_SECONDS):
-        return "a session is in use"
-    if busy > BUSY_SHARE and not any(session.state == ACTIVE for session in found):
-        return "the processors are busy"
+        found = sessions()
+        if not found:  # not even a list: the session we are in is the one that is known
+            return "input" if own_input_seconds() < INPUT_SECONDS else None
+        if session_in_use(found, INPUT_SECONDS):
+            return "a session is in use"
+        if busy > BUSY_SHARE and not any(session.state == ACTIVE for session in found):
+            return "the processors are busy"
     return None

@@ -102,15 +102,15 @@ def make_private_folder(path: PathLike) -> None:
     Folders above it are made too, as the system makes them. Raises OSError.
     """
     text = os.path.abspath(str(path))
-    if sys.platform != "win32":
-        os.makedirs(text, mode=0o700, exist_ok=True)
-        return
-    from .winrights import private_descriptor
-    from .winsecurity import make_folder, own_sid
+    if sys.platform == "win32":
+        from .winrights import private_descriptor
+        from .winsecurity import make_folder, own_sid
 
-    os.makedirs(os.path.dirname(text), exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        make_folder(text, private_descriptor(own_sid()))
+        os.makedirs(os.path.dirname(text), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            make_folder(text, private_descriptor(own_sid()))
+    else:
+        os.makedirs(text, mode=0o700, exist_ok=True)
 
 
 def prepare_spool(path: PathLike, device_id: str, root: str | None = None) -> None:
