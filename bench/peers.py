@@ -1,7 +1,7 @@
-"""The tools the scanner is measured against, as a person would run them for the same work.
+"""The tools the scanner and its fleets are measured against, as a person would run them for the same work.
 
-``python -m bench.peers`` installs what can be installed: Debian's hashdeep, and yara-x from PyPI in a virtualenv
-of its own below the benchmark's folder.
+``python -m bench.peers`` installs what can be installed: Debian's hashdeep, and from PyPI yara-x and ansible-core,
+each in a virtualenv of its own below the benchmark's folder.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ class Peers:
         self.folder = folder
         python = folder / "yara-x" / "bin" / "python"
         self._yara_python = python if python.exists() else None
+        self._ansible = folder / "ansible-core" / "bin" / "ansible-playbook"
 
     def install(self) -> None:
         """Raises subprocess.CalledProcessError."""
         if shutil.which("hashdeep") is None and shutil.which("apt-get"):
             subprocess.run(["apt-get", "install", "-y", "hashdeep"], check=True)
-        subprocess.run([sys.executable, "-m", "venv", self.folder / "yara-x"], check=True)
-        pip = [self.folder / "yara-x" / "bin" / "python", "-m", "pip", "install", "--quiet", "yara-x"]
-        subprocess.run(pip, check=True)
+        for package in ("yara-x", "ansible-core"):
+            subprocess.run([sys.executable, "-m", "venv", self.folder / package], check=True)
+            python = self.folder / package / "bin" / "python"
+            subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True)
 
     def versions(self) -> dict[str, str]:
         """What was measured against."""
@@ -63,7 +65,15 @@ class Peers:
                 [self._yara_python, "-c", code], capture_output=True, text=True, check=False
             )
             found["yara-x"] = answer.stdout.strip()
+        if self._ansible.exists():
+            answer = subprocess.run([self._ansible, "--version"], capture_output=True, text=True, check=False)
+            found["ansible"] = answer.stdout.splitlines()[0]
         return found
+
+    def ansible(self, inventory: Path, playbook: Path) -> list[str] | None:
+        if not self._ansible.exists():
+            return None
+        return [str(self._ansible), "-i", str(inventory), str(playbook)]
 
     def sha256deep(self, tree: Path, digests: Path) -> list[str] | None:
         if shutil.which("sha256deep") is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ioc_scan.clock import to_iso
 from ioc_scan.devices.base import EventKind, JobKind, Online
 from ioc_scan.devices.queue import JobQueue
 from ioc_scan.errors import InputError, IocScanError, NotFoundError, RefusedError
@@ -134,6 +135,16 @@ class ManagerContract(LiesContract):
         time.sleep(0.5)
         events, _ = read_all(fleet.manager, job.id)
         assert {tuple(states(events, d)) for d in DEVICES} <= {("delivered",), ("delivered", "pending")}
+
+    def test_a_job_that_came_early_runs_when_its_time_has_come(self, fleet: Fleet) -> None:
+        begin = fleet.clock() + timedelta(seconds=2)
+        job = self.scan_job(fleet, device_ids=["ws01"], not_before=begin)
+        fleet.manager.publish(job)
+        fleet.manager.deliver(job.id)
+        wait_for(lambda: fleet.clock() > begin, "its time")
+        fleet.manager.deliver(job.id)
+        self.finish(fleet, job)
+        assert fleet.status("ws01", job.id)["started_at"] >= to_iso(begin)
 
     # -- offline and late
 

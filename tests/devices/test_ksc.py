@@ -187,6 +187,15 @@ class TestContract(KscJobs):
         events, cursor = read_all(fleet.ksc, late.id)
         assert states(events, "ws01") == ["expired"] and read_all(fleet.ksc, late.id, cursor)[0] == []
 
+    def test_what_came_early_arrives_when_its_time_has_come(self, fleet: KscFleet) -> None:
+        early = self.scan_job(fleet, not_before=fleet.clock() + timedelta(hours=1))
+        fleet.ksc.publish(early)
+        fleet.ksc.deliver(early.id)
+        assert fleet.ours() == []
+        fleet.clock.ahead = timedelta(hours=1, seconds=1)
+        fleet.ksc.deliver(early.id)
+        assert len(fleet.ours()) == 2
+
 
 class TestTasks(KscJobs):
     def test_one_task_per_ioc_file_with_a_name_of_ours(self, fleet: KscFleet) -> None:

@@ -23,7 +23,7 @@ _PYTHONS = (
 
 #: Runs on the device, on Python 3.8 and later. Reads stdin without a buffer: what follows belongs to the visit.
 _PROGRAM = r"""
-import hashlib, json, os, runpy, stat, sys
+import hashlib, json, os, stat, sys, zipimport
 os.umask(0o077)
 def read(count):
     parts = []
@@ -69,20 +69,24 @@ else:
         os.unlink(path)
         sys.exit(73)
 sys.argv = [path, "visit", "--spool", start["spool"]]
-runpy.run_path(path, run_name="__main__")
+sys.path.insert(0, path)
+exec(zipimport.zipimporter(path).get_code("__main__"), {"__name__": "__main__"})
 """
 
 
 def command(*, sudo: bool, sudo_password: bool, python: str | None = None) -> str:
-    """The line for the device's shell. ``python``: the interpreter to use instead of the first good one."""
+    """The line for the device's shell. ``python``: the interpreter to use instead of the first good one.
+
+    Without ``site``: nothing that is installed there takes part, and Python starts in a third of the time.
+    """
     become = ""
     if sudo:
         become = "sudo -k -S -p '' -- " if sudo_password else "sudo -n -- "
     pythons = shlex.quote(python) if python else _PYTHONS
     script = (
         f"for p in {pythons}; do"
-        ' if "$p" -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1;'
-        f' then exec {become}"$p" -I -c "$0"; fi; done; exit {NO_PYTHON}'
+        ' if "$p" -I -S -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1;'
+        f' then exec {become}"$p" -I -S -c "$0"; fi; done; exit {NO_PYTHON}'
     )
     return f"exec /bin/sh -c {shlex.quote(script)} {shlex.quote(_PROGRAM)}"
 

@@ -32,7 +32,12 @@ class SshSettings:
 
 
 def login_options(settings: SshSettings) -> dict[str, Any]:
-    """What every connection is made with. Raises ConfigError: a file that is missing or cannot be used."""
+    """What every connection is made with.
+
+    Raises ConfigError: a file that is missing or cannot be used; ImportError without the library.
+    """
+    import asyncssh
+
     keys = secret(settings, "private_key_file")
     options: dict[str, Any] = {
         "config": None,  # ~/.ssh/config of whoever runs this is no part of the pack's configuration
@@ -46,8 +51,6 @@ def login_options(settings: SshSettings) -> dict[str, Any]:
         options["agent_path"] = None
         options["client_keys"] = None
     if keys is not None:
-        import asyncssh
-
         try:
             options["client_keys"] = [asyncssh.import_private_key(keys, secret(settings, "passphrase_file"))]
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
