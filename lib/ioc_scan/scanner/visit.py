@@ -18,15 +18,14 @@ import base64
 import hashlib
 import json
 import os
-import platform
 import stat
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import ScannerError
 from .handover import hand_over, runner_alive, unfinished_jobs
+from .mounts import private_tmp
 from .protocol import (
     CONTROL_WORDS,
     JOBS_FOLDER,
@@ -41,8 +40,10 @@ from .protocol import (
     withdraw_job,
     write_control,
 )
-from .scope import private_tmp
 from .spool import prepare_spool
+
+if TYPE_CHECKING:
+    import subprocess
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_STATUS_BYTES = 512 * 1024
@@ -96,7 +97,7 @@ def health(spool: str) -> dict[str, Any]:
     """What a manager's health check asks of the device: interpreter, user, space."""
     disk = os.statvfs(spool) if hasattr(os, "statvfs") else None
     return {
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
         "user": os.getuid() if hasattr(os, "getuid") else None,
         "free_bytes": disk.f_bavail * disk.f_frsize if disk is not None else None,
         "private_tmp": private_tmp(),
@@ -211,6 +212,8 @@ def _read_part(path: str, offset: int, limit: int) -> tuple[bytes | None, int]:
 
 def _start_runner(spool: str, runner: Sequence[str]) -> bool:
     """Start a detached runner if there is work and none is alive; returns at once."""
+    import subprocess  # most visits only read, and need it not
+
     _started[:] = [process for process in _started if process.poll() is None]
     if not unfinished_jobs(spool) or runner_alive(spool):
         return False
