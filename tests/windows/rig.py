@@ -5,13 +5,15 @@ Nothing of this machine is visible in there: drive C is a folder of its own, and
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from ioc_scan.python_embed import PINS, check_signatures, read_archive
@@ -19,6 +21,8 @@ from ioc_scan.scanner_build import build_zipapp
 
 VERSIONS = tuple(PINS)
 _START_SECONDS = 120
+#: For what a program that ended has written to be read.
+_LAST_WORDS_SECONDS = 0.3
 SCANNER = "C:\\scanner.pyz"
 #: Before code that uses the scanner's modules: the embeddable Python takes no PYTHONPATH.
 _PROLOGUE = f"import json, os, sys\nsys.path.insert(0, {SCANNER!r})\n"
@@ -112,6 +116,9 @@ class Windows:
             self._resident.wait()
         for option in ("-k", "-w"):
             subprocess.run([_server(), option], env=self.environment, check=False, timeout=60)
+        shutil.rmtree(
+            self.prefix, ignore_errors=True
+        )  # most of a gigabyte, which pytest would keep three times
 
     # ---------------------------------------------------------------------------------------------- files
 
@@ -141,15 +148,7 @@ class Windows:
         self, version: str, *arguments: str, given: bytes = b"", status: int | None = 0, timeout: float = 60
     ) -> subprocess.CompletedProcess[bytes]:
         """Run one of the Pythons. ``status``: what it must end with, None if any will do."""
-        done = subprocess.run(
-            self.command(version, *arguments),
-            cwd=self.drive_c,
-            env=self.environment,
-            input=given,  # without any standard input Python does not start there
-            capture_output=True,  # nor with a file as its output
-            timeout=timeout,
-            check=False,
-        )
+        done = _run(self.command(version, *arguments), self.drive_c, self.environment, given, timeout)
         assert status is None or done.returncode == status, done.stdout.decode() + done.stderr.decode()
         return done
 
@@ -179,6 +178,52 @@ class Windows:
         finally:
             script.unlink()
         return json.loads(done.stdout.splitlines()[-1])
+
+
+def _run(
+    command: list[str], folder: Path, environment: dict[str, str], given: bytes, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """``subprocess.run`` that does not wait for programs which the command started and left.
+
+    Under Wine these keep the ends of its pipes, whatever was said to it when it started them. Pipes it must be:
+    without any standard input Python does not start there, nor with a file as its output.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    parts: list[list[bytes]] = [[], []]
+    readers = [
+        threading.Thread(target=_read_all, args=(stream, found), daemon=True)
+        for stream, found in zip((process.stdout, process.stderr), parts, strict=True)
+    ]
+    for reader in readers:
+        reader.start()
+    try:
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(given)
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    for reader in readers:
+        reader.join(_LAST_WORDS_SECONDS)
+    out, err = (b"".join(found) for found in parts)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _read_all(stream: IO[bytes], found: list[bytes]) -> None:
+    with stream:
+        while True:
+            part = os.read(stream.fileno(), 65536)
+            if not part:
+                return
+            found.append(part)
 
 
 def _wine() -> str:

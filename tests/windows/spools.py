@@ -57,7 +57,9 @@ class WindowsDevice:
         done = self.windows.run(
             self.version, SCANNER, "visit", "--spool", self.spool_name, given=given, status=None
         )
-        return dict(json.loads(done.stdout))
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert "error" not in answer, answer
+        return answer
 
     def run(self, *arguments: str, **options: Any) -> None:
         """Run what is due, and wait for it."""

@@ -1,12 +1,48 @@
-"""Jobs in a spool on Windows: taken, run, paused, cancelled, withdrawn, gone on with after a kill."""
+"""Jobs in a spool on Windows: run, paused, gone on with after a kill, withdrawn, handed over; and who may own it."""
 
 from __future__ import annotations
 
-from tests.unit.scanner.support import objects_plan
-from tests.windows.rig import Windows
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ioc_scan.openioc.plan import compile_plan
+
+from tests.unit.scanner.support import any_ioc, objects_plan
+from tests.windows.rig import SCANNER, Windows
 from tests.windows.spools import WindowsDevice
 
 EVIL = b"harmless stand-in " * 100
+_END = """
+import signal
+os.kill(int(sys.argv[1]), signal.SIGTERM)
+print("null")
+"""
+
+
+@pytest.fixture
+def slow(windows: Windows) -> Iterator[WindowsDevice]:
+    """A device that needs long to look at everything: every file is hashed, with little processor time."""
+    device = slow_device(windows, "3.8")
+    yield device
+    device.visit(withdraw=["scan-1"])
+
+
+def slow_device(windows: Windows, version: str) -> WindowsDevice:
+    plan = compile_plan([(any_ioc(("FileItem/Sha256sum", "is", "sha256", _digest(EVIL))), "hunt")])
+    device = WindowsDevice(windows, version, plan)
+    for number in range(40):
+        folder = device.tree / f"{number:02}"
+        folder.mkdir()
+        (folder / "evil.exe").write_bytes(EVIL)
+        (folder / "large.bin").write_bytes(bytes(8_000_000))
+    return device
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def test_job_is_run_to_its_end(windows: Windows, version: str) -> None:
@@ -15,3 +51,71 @@ def test_job_is_run_to_its_end(windows: Windows, version: str) -> None:
     outcome = device.do(device.job("scan-1"))
     assert outcome.status["state"] == "done", outcome.status
     assert [line["path"] for line in outcome.of("match")] == [device.tree_name + "\\evil.exe"]
+    assert outcome.of("match")[0]["tier"] == "actionable"
+
+
+def test_pause_kill_and_resume_find_everything_once(windows: Windows, version: str) -> None:
+    device = slow_device(windows, version)
+    job = device.job("scan-1", cpu_percent=10)
+    assert device.visit(place=[job], start=True)["started"]
+    device.wait_for("scan-1", "running")
+    assert not device.visit(start=True)["started"], "a second runner beside the first"
+    device.visit(control={"scan-1": "pause"})
+    paused = device.wait_for("scan-1", "paused")
+    assert paused["files_seen"] < 80
+    device.visit(control={"scan-1": "resume"}, start=True)
+    running = device.wait_for("scan-1", "running")
+    while device.status("scan-1")["files_seen"] <= paused["files_seen"]:
+        time.sleep(0.1)
+    windows.python(version, _END, str(running["pid"]))  # at once, as TerminateProcess does it
+    job_file = device.spool / "jobs" / "scan-1" / "job.json"
+    job_file.write_text(job_file.read_text("ascii").replace('"cpu_percent":10', '"cpu_percent":100'), "ascii")
+    (device.spool / "done" / "scan-1").unlink()  # the marker knows the job as it was
+    device.run()
+    outcome = device.outcome("scan-1")
+    assert outcome.status["state"] == "done", outcome.status
+    found = [line["path"] for line in outcome.of("match")]
+    assert sorted(found) == [f"{device.tree_name}\\{number:02}\\evil.exe" for number in range(40)]
+    assert outcome.of("summary")[0]["files"] == 80
+
+
+def test_withdrawn_and_cancelled_jobs_end_at_once(slow: WindowsDevice) -> None:
+    slow.visit(place=[slow.job("scan-1", cpu_percent=2), slow.job("scan-2", cpu_percent=2)], start=True)
+    slow.wait_for("scan-1", "running")
+    answer = slow.visit(withdraw=["scan-1"], control={"scan-2": "cancel"})
+    assert answer["withdrawn"] == ["scan-1"] and answer["held"] == ["scan-2"]
+    assert slow.wait_for("scan-2", "cancelled")["matches"] < 40
+    assert not (slow.spool / "jobs" / "scan-1").exists()
+
+
+def test_newer_scanner_takes_over_unfinished_jobs(slow: WindowsDevice) -> None:
+    slow.visit(place=[slow.job("scan-1", cpu_percent=2)], start=True)
+    slow.wait_for("scan-1", "running")
+    answer = slow.visit(start=False, place=[], scanner_digest="f" * 64)
+    assert answer["held"] == ["scan-1"], answer
+    assert slow.status("scan-1")["state"] == "running"
+    answer = slow.visit(place=[slow.job("scan-2")], scanner_digest="f" * 64)
+    assert answer["held"] == ["scan-1", "scan-2"], answer
+    assert '"scanner_digest":"' + "f" * 64 in (slow.spool / "jobs/scan-1/job.json").read_text("ascii")
+    slow.run()  # the old one's lock is free: the jobs are another scanner's now
+    assert slow.outcome("scan-1").status["error"]["code"] == "wrong_scanner"
+
+
+def test_spool_that_others_could_change_is_refused(windows: Windows) -> None:
+    device = WindowsDevice(windows, "3.8", objects_plan(EVIL))
+    device.visit()
+    assert device.spool.stat().st_mode & 0o007 == 0, "the spool was made open to everybody"
+
+    def refusal(spool: str) -> str:
+        return windows.run("3.8", SCANNER, "run", "--spool", spool, status=2).stderr.decode()
+
+    device.spool.chmod(0o755)
+    assert "is open to WD" in refusal(device.spool_name)
+    device.spool.chmod(0o700)
+    device.run()
+    device.base.chmod(0o777)
+    assert "can be changed by WD" in refusal(device.spool_name)
+    device.base.chmod(0o755)
+    link = Path(windows.folder("links")[0]) / "way"
+    link.symlink_to(device.base)
+    assert "is a link" in refusal("C:\\test\\links\\way\\spool")

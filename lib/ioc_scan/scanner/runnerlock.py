@@ -11,6 +11,8 @@ from .errors import ScannerError
 from .protocol import LOCK_FILE
 
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+#: Wine gives no number.
+_HELD = frozenset((errno.EAGAIN, errno.EACCES, errno.EDEADLK, 0))
 _TRIES, _PAUSE_SECONDS = 5, 0.05
 
 
@@ -58,6 +60,6 @@ def _try_lock(descriptor: int, shared: bool) -> bool:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         return True
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+        if error.errno in _HELD:
             return False
         raise
