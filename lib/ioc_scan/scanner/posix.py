@@ -31,7 +31,3 @@ def free_bytes(folder: str) -> int:
     """What may still be written to the file system of a folder. Raises OSError."""
     free = os.statvfs(folder)
     return free.f_bavail * free.f_frsize
-
-
-def make_private(folder: str) -> None:
-    """Nothing: mode 0700 and its check are :mod:`.spool`'s."""

@@ -91,8 +91,11 @@ class PosixPinned:
         except (ScannerError, OSError):
             return False
 
+    def work_name(self) -> str | None:
+        return None  # a nameless file, or the name itself
+
     @contextlib.contextmanager
-    def create(self) -> Iterator[PosixFresh]:
+    def create(self, work_name: str | None) -> Iterator[PosixFresh]:
         descriptor, named = self._open_new()
         try:
             yield PosixFresh(self, descriptor, named)
@@ -174,8 +177,6 @@ class PosixFresh:
 
     Where the file system cannot do that, the name is created exclusively and taken back if anything fails.
     """
-
-    work_name: str | None = None
 
     def __init__(self, pinned: PosixPinned, descriptor: int, named: bool) -> None:
         self._pinned = pinned

@@ -68,6 +68,7 @@ ACTING_KINDS = frozenset({"respond", "restore"})
 
 MAX_JOB_BYTES = 4 * 1024 * 1024
 MAX_PLAN_BYTES = 256 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
 MAX_ITEMS = 10000
 MAX_ROOTS = 1000
 
@@ -153,10 +154,13 @@ def read_bytes(path: PathLike, max_bytes: int) -> bytes:
         os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     )
     with os.fdopen(patiently(lambda: os.open(str(path), flags)), "rb") as stream:
-        content = stream.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ScannerError("file_too_large", os.path.basename(str(path)) + " is larger than allowed")
-    return content
+        content = bytearray()
+        while len(content) <= max_bytes:  # in pieces: to ask for all that is allowed would take that memory
+            block = stream.read(_READ_BYTES)
+            if not block:
+                return bytes(content)
+            content += block
+    raise ScannerError("file_too_large", os.path.basename(str(path)) + " is larger than allowed")
 
 
 def read_json(path: PathLike, max_bytes: int = MAX_JOB_BYTES) -> Any:

@@ -20,7 +20,6 @@ from typing import Any, Callable, Iterator
 
 from .errors import ScannerError
 from .hashing import blocks_of
-from .machine import free_bytes, make_private
 from .protocol import fsync_folder, is_sha256, read_json, write_json_atomic
 
 CONTENT = "content"
@@ -105,6 +104,8 @@ class Quarantine:
             return
         if self.used_bytes() + size > quota_bytes:
             raise ScannerError("quota_exceeded", "the device's quarantine is full", "purge old objects")
+        from .machine import free_bytes  # here: a runner with nothing but scans does without
+
         if free_bytes(self.folder) < size + RESERVE_BYTES:
             raise ScannerError(
                 "disk_full", "too little space for a copy in quarantine", "free space on the device"
@@ -120,7 +121,6 @@ class Quarantine:
         """
         folder = self._object(sha256)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        make_private(folder)
         fsync_folder(self.folder)
         content = os.path.join(folder, CONTENT)
         if os.path.exists(content):

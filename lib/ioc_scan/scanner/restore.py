@@ -18,7 +18,7 @@ from .names import decode_path, encode_path, printable, shown_path
 from .protected import check_not_protected
 from .protocol import from_iso
 from .quarantine import LIVE_STATES, Quarantine
-from .safefs import Fresh, Pinned, as_scanner_error, describe
+from .safefs import Pinned, as_scanner_error, describe
 from .spool import Spool
 
 _REFUSALS = frozenset(
@@ -130,25 +130,29 @@ class Restorer:
     def _create(self, entry: dict[str, Any], pinned: Pinned) -> list[str]:
         """Bring the object to its place; what it lacks there."""
         self._clear_leftover(entry)
-        with pinned.create() as fresh:
-            if fresh.work_name is not None:
-                self._note_intent(entry, pinned, fresh)  # so that a killed run's file is found again
+        work_name = pinned.work_name()
+        if work_name is not None:  # so that a killed run's file is found again
+            self._note_intent(entry, pinned, work_name, (0, 0))
+        with pinned.create(work_name) as fresh:
+            if work_name is not None:
+                self._note_intent(entry, pinned, work_name, fresh.identity())
             self._fill(entry, fresh.descriptor)
             missing = fresh.dress(entry)
-            self._note_intent(entry, pinned, fresh)
+            self._note_intent(entry, pinned, work_name, fresh.identity())
             fresh.publish(self._check_allowed)
         return missing
 
-    def _note_intent(self, entry: dict[str, Any], pinned: Pinned, fresh: Fresh) -> None:
-        device, inode = fresh.identity()
+    def _note_intent(
+        self, entry: dict[str, Any], pinned: Pinned, work_name: str | None, identity: tuple[int, int]
+    ) -> None:
         intent = {
             "job_id": self._folder.job_id,
             "path_b64": encode_path(pinned.path),
-            "device": device,
-            "inode": inode,
+            "device": identity[0],
+            "inode": identity[1],
         }
-        if fresh.work_name is not None:
-            intent["work_name"] = fresh.work_name
+        if work_name is not None:
+            intent["work_name"] = work_name
         entry["restoring"] = intent
         self._quarantine.put(entry)
 

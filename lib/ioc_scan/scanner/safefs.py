@@ -67,8 +67,6 @@ class Fresh(Protocol):
     """A new file that does not bear its name yet, or that nobody else can open until it is complete."""
 
     descriptor: int  #: for writing and reading back
-    #: The name it bears until it is published, if a killed scanner may leave that behind.
-    work_name: str | None
 
     def identity(self) -> tuple[int, int]:
         """Device and inode."""
@@ -100,8 +98,14 @@ class Pinned(Protocol):
     def size(self) -> int:
         """Its size. Raises OSError."""
 
-    def create(self) -> ContextManager[Fresh]:
+    def work_name(self) -> str | None:
+        """A name for a new file until it is published, where a killed scanner may leave that behind."""
+
+    def create(self, work_name: str | None) -> ContextManager[Fresh]:
         """A new file for that name; it is gone again if the block is left by an exception."""
 
     def discard(self, work_name: str, device: int, inode: int) -> None:
-        """Remove what an earlier :meth:`create` left behind, if it is still that. Raises OSError."""
+        """Remove what an earlier :meth:`create` left behind, if it is still that. Raises OSError.
+
+        A device and inode of 0 are not known: then only an empty file is removed.
+        """

@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any, Callable, Iterator
 
-from . import winapi, winsecurity, winstreams
+from . import winacl, winapi, winstreams
 from .errors import ScannerError
 from .names import shown_path
 from .safefs import as_scanner_error, code_of
@@ -126,16 +126,19 @@ class WindowsPinned:
         """Raises ScannerError ``link_in_path`` unless the system finds this handle under this very name."""
         _check_child(self._folder, self.name, handle, self.path)
 
+    def work_name(self) -> str | None:
+        return f".ioc_scan-{os.urandom(8).hex()}.part"
+
     @contextlib.contextmanager
-    def create(self) -> Iterator[WindowsFresh]:
-        work_name = f".ioc_scan-{os.urandom(8).hex()}.part"
+    def create(self, work_name: str | None) -> Iterator[WindowsFresh]:
+        assert work_name is not None
         handle = winapi.open_name(
             self.parent, work_name, _FRESH_ACCESS, 0, winapi.NON_DIRECTORY_FILE, winapi.CREATE_NEW
         )
         descriptor = winapi.descriptor_of(handle, os.O_RDWR | os.O_BINARY)
         try:
             winapi.set_disposition(handle, True)  # goes with its handle, as a killed process's do
-            yield WindowsFresh(self, handle, descriptor, work_name)
+            yield WindowsFresh(self, handle, descriptor)
         except BaseException:
             with contextlib.suppress(OSError):
                 _mark_deleted(handle)
@@ -153,7 +156,8 @@ class WindowsPinned:
         )
         try:
             facts = winapi.facts(handle)
-            if (facts.serial, facts.file_index) == (device, inode):
+            empty = (device, inode) == (0, 0) and facts.size == 0
+            if empty or (facts.serial, facts.file_index) == (device, inode):
                 _mark_deleted(handle)
         finally:
             winapi.close(handle)
@@ -208,7 +212,7 @@ class WindowsHeld:
             "created": before.created,
             "accessed": before.accessed,
             "written": before.written,
-            "security": winsecurity.descriptor_of(self.handle),
+            "security": winacl.descriptor_of(self.handle),
             "streams": winstreams.kept_streams(self.handle),
         }
 
@@ -253,12 +257,11 @@ class WindowsFresh:
     then the entry of the quarantine names it, and the next restore of that entry removes it.
     """
 
-    def __init__(self, pinned: WindowsPinned, handle: int, descriptor: int, work_name: str) -> None:
+    def __init__(self, pinned: WindowsPinned, handle: int, descriptor: int) -> None:
         self._pinned = pinned
         self._handle = handle
         self._traits: dict[str, Any] = {}
         self.descriptor = descriptor
-        self.work_name: str | None = work_name
 
     def identity(self) -> tuple[int, int]:
         facts = winapi.facts(self._handle)
@@ -269,7 +272,7 @@ class WindowsFresh:
         self._traits = traits
         winapi.set_disposition(self._handle, False)  # a file that is about to go can be given no streams
         missing = winstreams.give_streams(self._handle, traits.get("streams", []))
-        missing += winsecurity.give_descriptor(self._handle, traits.get("security"))
+        missing += winacl.give_descriptor(self._handle, traits.get("security"))
         lost = traits.get("attributes", 0) & (winapi.COMPRESSED | winapi.ENCRYPTED | winapi.SPARSE)
         if lost:
             missing.append("its compressed, encrypted or sparse form")

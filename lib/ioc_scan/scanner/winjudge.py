@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from . import winapi, winsecurity, wintrust
+from . import winacl, winapi, wintrust
 from .errors import ScannerError
 from .safefs import Held
 
@@ -24,11 +24,11 @@ class Judge:
         """
         handle = winapi.handle_of(held.descriptor)
         try:
-            owner = winsecurity.owner_of(handle)
+            owner = winacl.owner_of(handle)
         except OSError as error:
             raise ScannerError(
                 "package_check_failed", f"cannot ask for the owner: {error.strerror}"
             ) from None
-        if owner == winsecurity.TRUSTED_INSTALLER:
+        if owner == winacl.TRUSTED_INSTALLER:
             raise ScannerError("package_owned", "the file belongs to Windows", "repair or remove the feature")
         return wintrust.check_signature(held.descriptor, may_delete_signers)
