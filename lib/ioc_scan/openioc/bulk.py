@@ -17,10 +17,9 @@ from ioc_scan.openioc.plain_groups import PlainGroups, opening_end
 from ioc_scan.openioc.plan_builder import PlanBuilder
 from ioc_scan.openioc.reader import NAMESPACES, DocumentReader, document_version
 from ioc_scan.openioc.secure_xml import (
-    MAX_ATTRIBUTES,
-    MAX_DEPTH,
     MAX_PROLOG_CHARS,
     IocRefused,
+    check_element,
     check_prolog,
     decode,
     line_of,
@@ -149,8 +148,8 @@ class _Bulk:
 
     def add(self, element: etree._Element) -> None:
         tag = element.tag
+        _check_tree(element, 0)
         if tag == self.indicator:
-            _check_depth(element, 0)
             self.compiler.add(self.reader.indicator(element))
         elif tag == self.item:
             self.compiler.add(self.reader.item(element))
@@ -169,24 +168,7 @@ def _whole_characters(data: bytes) -> bytes:
     return data[: end - 1] if end and data[end - 1] >= 0xC0 else data
 
 
-def _check_depth(element: etree._Element, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise IocRefused(
-            "too_deep", f"elements are nested deeper than {MAX_DEPTH}", "flatten the logic", line_of(element)
-        )
-    if len(element.attrib) > MAX_ATTRIBUTES:
-        raise IocRefused(
-            "too_many_attributes",
-            f"an element has more than {MAX_ATTRIBUTES} attributes",
-            "",
-            line_of(element),
-        )
+def _check_tree(element: etree._Element, depth: int) -> None:
+    check_element(element, depth)
     for child in element:
-        if not isinstance(child.tag, str):
-            raise IocRefused(
-                "entity_refused",
-                "the document uses an entity",
-                "write the character itself",
-                line_of(element),
-            )
-        _check_depth(child, depth + 1)
+        _check_tree(child, depth + 1)

@@ -231,39 +231,40 @@ def _check_bounds(root: etree._Element) -> None:
             continue
         depth += 1
         count += 1
-        if depth > MAX_DEPTH:
-            raise IocRefused(
-                "too_deep",
-                f"elements are nested deeper than {MAX_DEPTH}",
-                "flatten the logic",
-                line_of(element),
-            )
         if count > MAX_ELEMENTS:
             raise IocRefused(
                 "too_many_elements", f"more than {MAX_ELEMENTS} elements", "split the file", line_of(element)
             )
-        if not isinstance(element.tag, str):  # an entity reference left in place
-            raise IocRefused(
-                "entity_refused",
-                "the document uses an entity",
-                "write the character itself",
-                line_of(element),
-            )
-        if len(element.attrib) > MAX_ATTRIBUTES:
-            raise IocRefused(
-                "too_many_attributes",
-                f"an element has more than {MAX_ATTRIBUTES} attributes",
-                "",
-                line_of(element),
-            )
-        for value in element.attrib.values():
-            if len(value) > MAX_ATTRIBUTE_CHARS:
-                raise IocRefused(
-                    "attribute_too_long",
-                    f"an attribute is longer than {MAX_ATTRIBUTE_CHARS}",
-                    "",
-                    line_of(element),
-                )
+        check_element(element, depth)
+
+
+def check_element(element: etree._Element, depth: int) -> None:
+    """The bounds of one element at this depth. Raises IocRefused."""
+    if depth > MAX_DEPTH:
+        raise IocRefused(
+            "too_deep", f"elements are nested deeper than {MAX_DEPTH}", "flatten the logic", line_of(element)
+        )
+    if not isinstance(element.tag, str):  # an entity reference left in place
+        raise IocRefused(
+            "entity_refused",
+            "the document uses an entity",
+            "write the character itself",
+            line_of(element),
+        )
+    if len(element.attrib) > MAX_ATTRIBUTES:  # counted first: reading very many takes lxml very long
+        raise IocRefused(
+            "too_many_attributes",
+            f"an element has more than {MAX_ATTRIBUTES} attributes",
+            "",
+            line_of(element),
+        )
+    if any(len(value) > MAX_ATTRIBUTE_CHARS for value in element.attrib.values()):
+        raise IocRefused(
+            "attribute_too_long",
+            f"an attribute is longer than {MAX_ATTRIBUTE_CHARS}",
+            "",
+            line_of(element),
+        )
 
 
 def malformed(error: etree.XMLSyntaxError) -> IocRefused:
