@@ -7,7 +7,8 @@
     groups       [{manager, group, response_mode}]
     detections   [{detection_id, source_name, verdict_result, score, families, detected_at, degraded, reason,
                  policy_name, link}]; ``link`` is shown only where ``link_hosts`` names its https host
-    triage       {actionable, hunt, suppressed}: normalized indicators with ``reason`` (text or {code, text})
+    triage       {actionable, hunt, suppressed}: normalized indicators with ``reason`` (text or {code, text});
+                 {losses, not_listed}: {what: how many} of the sandbox report that is in none of the three
     iocs         [{tier, digest, explain: [lines], items: {indicator item id: what it says}}]
     coverage     {targeted, reached, answered, matched, clean, failed, running, waiting_idle, never_seen}
     devices      [{manager, device_id, group, state, files_seen, bytes_hashed, matches, skipped: {reason: n},

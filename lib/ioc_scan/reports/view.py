@@ -57,6 +57,7 @@ def task_view(data: Mapping[str, Any]) -> dict[str, Any]:
         "facts": _facts(task, _rows(data, "groups")),
         "detections": [_detection(row, data.get("link_hosts")) for row in _rows(data, "detections")[:50]],
         "tiers": _tiers(data.get("triage") or {}),
+        "left_out_of_tiers": _left_out(data.get("triage") or {}),
         "iocs": [
             {
                 "tier": ioc.get("tier") or "hunt",
@@ -223,6 +224,12 @@ def _tiers(triage: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return tiers
+
+
+def _left_out(triage: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What of the sandbox report is in no tier, by kind: cut at a limit, unreadable, or counted only."""
+    counts = [(triage.get(name) or {}).items() for name in ("losses", "not_listed")]
+    return [{"what": words(what), "count": count} for part in counts for what, count in part][:MAX_ROWS]
 
 
 def _indicator(row: Mapping[str, Any]) -> dict[str, Any]:

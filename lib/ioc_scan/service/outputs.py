@@ -117,6 +117,7 @@ def report_data(context: Context, task_id: str) -> dict[str, Any]:
         with contextlib.suppress(NotFoundError):  # the source is configured no more: the rest is still told
             tiers = judge(context, first["document"], first["source_name"])
             triage = {"actionable": tiers.actionable, "hunt": tiers.hunt, "suppressed": tiers.suppressed}
+            triage |= {name: first["document"].get(name, {}) for name in ("losses", "not_listed")}
     for row in data["detections"]:
         row["link"] = row["document"]["source"].get("report_url")
     hosts = {urlsplit(entry["url"]).hostname for entry in context.config["sources"] if entry.get("url")}

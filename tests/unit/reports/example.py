@@ -126,6 +126,8 @@ def report_data(devices: int = 12, text: str | None = None) -> dict[str, Any]:
                     "reason": say("system_file: part of the operating system"),
                 }
             ],
+            "losses": {"over_limit_dropped": 1234},
+            "not_listed": {say("mutexes"): 7},
         },
         "iocs": [
             {

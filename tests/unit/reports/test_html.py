@@ -121,6 +121,7 @@ def test_what_is_searched_for_with_tiers_and_tree(page: str) -> None:
     searched = section(page, "searched")
     for words in ("Actionable: 1", "Hunted: 2", "Left out: 1", "system_file: part of the operating system"):
         assert words in searched
+    assert "1,234 × over limit dropped, 7 × mutexes" in " ".join(searched.split())
     (tree,) = parse(page).xpath("//section[@id='searched']//pre[contains(., 'SHA-256')]")
     assert tree.text.splitlines()[1] == "  all of, about one file"
 
