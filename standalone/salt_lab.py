@@ -107,7 +107,7 @@ class SaltLab:
         self._configure("master", self._master() | common)
         for minion, place in self.places.items():
             self._configure(minion, self._minion(minion, place) | common)
-            self._extend(minion, "modules")
+            self._extend(minion, "modules", "beacons")
             place.machine.mkdir(parents=True, exist_ok=True)
             place.spool.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.user is not None:

@@ -58,11 +58,15 @@ class SaltFleet(Fleet):
         self._clear()
         for device in DEVICES:
             self.plant(device, "readme.txt", b"nothing of interest")
-        self.manager = self.rebuild()
+
+    @property
+    def manager(self) -> SaltManager:  # type: ignore[override]
+        """A new one each time, as each action has: what one has heard the next does not know."""
+        return self.rebuild()
 
     def _clear(self) -> None:
         """As new: no jobs anywhere, nothing on the machines."""
-        for place in ("devices", "given", "plans", "uploads"):
+        for place in ("devices", "given", "seen", "plans", "uploads"):
             shutil.rmtree(self.lab.jobs / place, ignore_errors=True)
         for place in self.lab.places.values():
             shutil.rmtree(place.machine, ignore_errors=True)

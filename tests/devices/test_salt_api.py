@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import ssl
 import subprocess
@@ -12,14 +14,14 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ioc_scan.devices import build_manager
-from ioc_scan.devices.salt import _visited
+from ioc_scan.devices.salt_answers import Keys, read_visit
 from ioc_scan.devices.salt_api import SaltApi, SaltSettings
-from ioc_scan.devices.salt_health import too_wide
-from ioc_scan.devices.spooled import Visit
+from ioc_scan.devices.salt_health import safe_release, too_wide
+from ioc_scan.devices.spooled import Visit, Visited
 from ioc_scan.errors import ConfigError, DeviceError
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -232,64 +234,122 @@ class TestCertificates:
 
 
 class TestAnswers:
-    """A minion's return is a device's word."""
+    """A minion's return is a device's word, and only if it proves to be that device's."""
 
     VISIT = Visit("ws01", read={"task1.1": {"offset": 0, "limit": 1000}})
+    PART: ClassVar = {
+        "status": None,
+        "chunk": base64.b64encode(b"x" * 1000).decode(),
+        "results_bytes": 5000,
+    }
+    HONEST: ClassVar = {"protocol": 1, "withdrawn": [], "held": [], "failed": {}, "jobs": {"task1.1": PART}}
+
+    @pytest.fixture
+    def keys(self, tmp_path: Path) -> Keys:
+        return Keys(tmp_path)
 
     @staticmethod
-    def packed(value: Any) -> dict[str, Any]:
+    def packed(value: Any, key: str, nonce: str = "n", device: str = "ws01") -> dict[str, Any]:
         raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-        return {"ioc_scan": 1, "answer": base64.b64encode(zlib.compress(raw)).decode()}
+        return signed(base64.b64encode(zlib.compress(raw)).decode(), key, nonce, device)
 
-    def test_an_honest_one(self) -> None:
-        part = {"status": None, "chunk": base64.b64encode(b"x" * 1000).decode(), "results_bytes": 5000}
-        answer = {"protocol": 1, "withdrawn": [], "held": [], "failed": {}, "jobs": {"task1.1": part}}
-        visited = _visited(self.packed(answer), self.VISIT)
+    def read(self, said: object, keys: Keys) -> Visited:
+        return read_visit(said, self.VISIT, "n", keys)[0]
+
+    def test_an_honest_one(self, keys: Keys) -> None:
+        visited = self.read(self.packed(self.HONEST, keys.key("ws01")), keys)
         assert visited.reached
         assert visited.answers["task1.1"].chunk == b"x" * 1000
 
+    def test_another_process_knows_the_same_keys(self, keys: Keys, tmp_path: Path) -> None:
+        visited = self.read(self.packed(self.HONEST, Keys(tmp_path).key("ws01")), keys)
+        assert visited.reached
+        assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+    def test_nobody_else_can_say_it_nor_say_it_again_later(self, keys: Keys, tmp_path: Path) -> None:
+        own = self.packed(self.HONEST, keys.key("ws01"))
+        for said in (
+            self.packed(self.HONEST, keys.key("ws02")),
+            self.packed(self.HONEST, keys.key("ws02"), device="ws02"),
+            self.packed(self.HONEST, Keys(tmp_path / "other").key("ws01")),
+            self.packed(self.HONEST, keys.key("ws01"), nonce="another question"),
+            {**own, "proof": ""},
+            {**own, "proof": "\ud800"},
+            {**own, "proof": None},
+            {**own, "answer": own["answer"] + "="},
+            {name: own[name] for name in own if name != "proof"},
+        ):
+            visited = self.read(said, keys)
+            assert not visited.reached
+            assert visited.error is not None and visited.error.code == "salt_answer_unproven"
+
     @pytest.mark.parametrize("said", [None, False])
-    def test_silence_is_no_error(self, said: object) -> None:
-        visited = _visited(said, self.VISIT)
+    def test_silence_is_no_error(self, said: object, keys: Keys) -> None:
+        visited = self.read(said, keys)
         assert not visited.reached
         assert visited.error is None
 
     @pytest.mark.parametrize(
         "said",
+        ["VALUE_TRIMMED", "The minion function caused an exception: Traceback ...", 7, [], {}, {"answer": 7}],
+    )
+    def test_anything_else_is_an_error_of_that_device(self, said: object, keys: Keys) -> None:
+        visited = self.read(said, keys)
+        assert not visited.reached
+        assert visited.error is not None and visited.error.code == "device_answer_bad"
+
+    @pytest.mark.parametrize(
+        "text",
         [
-            "VALUE_TRIMMED",
-            "The minion function caused an exception: Traceback ...",
-            7,
-            [],
-            {},
-            {"answer": 7},
-            {"answer": "not base64!"},
-            {"answer": base64.b64encode(b"not zlib").decode()},
-            {"answer": base64.b64encode(zlib.compress(b"{}")[:-3]).decode()},
-            {"answer": "\ud800"},
+            "not base64!",
+            base64.b64encode(b"not zlib").decode(),
+            base64.b64encode(zlib.compress(b"{}")[:-3]).decode(),
+            "\ud800",
         ],
     )
-    def test_anything_else_is_an_error_of_that_device(self, said: object) -> None:
-        visited = _visited(said, self.VISIT)
-        assert not visited.reached
-        assert visited.error is not None
-        assert visited.error.code == "device_answer_bad"
+    def test_what_cannot_be_unpacked_is_bad_whoever_says_it(self, text: str, keys: Keys) -> None:
+        visited = self.read(signed(text, keys.key("ws01"), "n", "ws01"), keys)
+        assert visited.error is not None and visited.error.code == "device_answer_bad"
 
     @pytest.mark.parametrize("value", [b"\0" * 50_000_000, [], {"protocol": 1}, {"protocol": 2, "jobs": {}}])
-    def test_a_bomb_is_not_unpacked_and_a_shape_is_checked(self, value: Any) -> None:
-        visited = _visited(self.packed(value), self.VISIT)
-        assert visited.error is not None
-        assert visited.error.code == "device_answer_bad"
+    def test_a_bomb_is_not_unpacked_and_a_shape_is_checked(self, value: Any, keys: Keys) -> None:
+        visited = self.read(self.packed(value, keys.key("ws01")), keys)
+        assert visited.error is not None and visited.error.code == "device_answer_bad"
 
-    def test_a_missing_module_is_named(self) -> None:
-        visited = _visited("'ioc_scan.visit' is not available.", self.VISIT)
-        assert visited.error is not None
-        assert visited.error.code == "salt_module_missing"
+    def test_a_missing_module_is_named(self, keys: Keys) -> None:
+        visited = self.read("'ioc_scan.visit' is not available.", keys)
+        assert visited.error is not None and visited.error.code == "salt_module_missing"
 
-    def test_more_than_was_asked_for_is_not_taken(self) -> None:
-        part = {"status": None, "chunk": base64.b64encode(b"x" * 1001).decode(), "results_bytes": 5000}
-        answer = {"protocol": 1, "withdrawn": [], "held": [], "failed": {}, "jobs": {"task1.1": part}}
-        assert not _visited(self.packed(answer), self.VISIT).reached
+    def test_more_than_was_asked_for_is_not_taken(self, keys: Keys) -> None:
+        part = {**self.PART, "chunk": base64.b64encode(b"x" * 1001).decode()}
+        said = self.packed({**self.HONEST, "jobs": {"task1.1": part}}, keys.key("ws01"))
+        assert not self.read(said, keys).reached
+
+
+def signed(text: str, key: str, nonce: str, device: str) -> dict[str, Any]:
+    """As the module on the device signs."""
+    what = "\n".join((nonce, device, text)).encode("utf-8", "replace")
+    proof = hmac.new(bytes.fromhex(key), what, hashlib.sha256).hexdigest()
+    return {"ioc_scan": 1, "id": device, "answer": text, "proof": proof, "tells": True}
+
+
+@pytest.mark.parametrize(
+    ("version", "minimum", "safe"),
+    [
+        ("3008.3", 3, True),
+        ("3007.9", 3, True),
+        ("3007.8", 3, False),
+        ("3006.17", 3, True),
+        ("3006.16", 3, False),
+        ("3006.17", 0, False),
+        ("3006.17", None, False),
+        ("3005.5", 3, False),
+        ("3007.9+ds-1", 3, True),
+        (None, 3, False),
+    ],
+)
+def test_masters_that_cannot_tell_minions_apart_are_noticed(version: Any, minimum: Any, safe: bool) -> None:
+    assert safe_release(version, minimum) is safe
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 It decides nothing. A push says only "look": what to do is fetched from this minion's own pillar each time,
 so a push that comes late, twice or from nowhere does what stands now, or nothing.
 
+With the jobs comes a key for this minion alone. Answers carry a digest made with it, because Salt's event bus
+does not tell who speaks: any minion can put a return or an event there in the name of another.
+
 Minion configuration, all of it optional::
 
     ioc_scan:
@@ -11,7 +14,9 @@ Minion configuration, all of it optional::
 """
 
 import base64
+import contextlib
 import hashlib
+import hmac
 import json
 import os
 import stat
@@ -28,6 +33,11 @@ SCANNER = "salt://ioc_scan/scanner.pyz"
 _ANSWER_BYTES = 700 * 1024
 _LEAST_CHUNK = 300 * 1024
 _VISIT_SECONDS = 300
+#: A status.json up to this size travels with the news; of a larger one only that there is something new.
+_NEWS_BYTES = 12 * 1024
+_JOBS_AT_ONCE = 20
+#: What was told last of each job.
+_told = {}
 
 
 def hello():
@@ -40,17 +50,46 @@ def sync():
     return "error" not in _visit({}, None, True)
 
 
-def visit(scanner, read=None, pull=True):
+def visit(scanner, nonce, read=None, pull=True):
     """What the pack asks: ``sync`` if ``pull``, then read results, from the offsets given for this minion.
 
-    ``scanner`` is the digest of the scanner the pack speaks to.
+    ``scanner`` is the digest of the scanner the pack speaks to; ``nonce`` binds the answer to the question.
     """
     mine = (read or {}).get(__opts__["id"]) or {}  # noqa: F821
     answer = _visit(mine, scanner, pull)
     packed = zlib.compress(json.dumps(answer).encode("ascii"))
     while len(packed) > _ANSWER_BYTES and _cut(answer):
         packed = zlib.compress(json.dumps(answer).encode("ascii"))
-    return {"ioc_scan": PROTOCOL, "answer": base64.b64encode(packed).decode("ascii")}
+    tells = "ioc_scan" in (__opts__.get("beacons") or {})  # noqa: F821
+    return {**_signed(_spool(), nonce, packed), "tells": tells}
+
+
+def news(progress_seconds=30):
+    """What the beacon tells the master: jobs whose state or results are new, or whose progress is that old."""
+    spool = _spool()
+    jobs, now = {}, time.monotonic()
+    for job_id in _listed(os.path.join(spool, "jobs")):
+        path = os.path.join(spool, "jobs", job_id, "status.json")
+        changed, since, last = _told.get(job_id, (None, 0, None))
+        with contextlib.suppress(OSError, ValueError):
+            info = os.lstat(path)
+            if (info.st_mtime_ns, info.st_size) == changed or not stat.S_ISREG(info.st_mode):
+                continue
+            with open(path, "rb") as stream:
+                raw = stream.read(_NEWS_BYTES + 1)
+            status = json.loads(raw) if len(raw) <= _NEWS_BYTES else {}
+            status = status if isinstance(status, dict) else {}
+            matters = [status.get("state"), status.get("results_bytes")] if status else [info.st_mtime_ns]
+            if (matters != last or now - since >= progress_seconds) and len(jobs) < _JOBS_AT_ONCE:
+                _told[job_id] = ((info.st_mtime_ns, info.st_size), now, matters)
+                jobs[job_id] = base64.b64encode(raw).decode("ascii") if status else None
+    for job_id in set(_told) - set(_listed(os.path.join(spool, "jobs"))):
+        del _told[job_id]
+    if not jobs:
+        return None
+    return _signed(
+        spool, "news", zlib.compress(json.dumps({"protocol": PROTOCOL, "jobs": jobs}).encode("ascii"))
+    )
 
 
 # ------------------------------------------------------------------------------------------------ inside
@@ -73,8 +112,7 @@ def _visit(read, digest, pull):
 
 
 def _do(read, digest, pull):
-    own = __opts__.get("ioc_scan") or {}  # noqa: F821  # of the minion's file: pillar has no say in it
-    spool = own.get("spool") or _default_spool()
+    spool = _spool()
     stands = _standing(spool) if pull else {}
     digest = stands.get("scanner_digest") or digest
     if digest is None:  # nothing stands and nothing is asked
@@ -87,7 +125,7 @@ def _do(read, digest, pull):
     request = {
         "protocol": PROTOCOL,
         "device_id": __opts__["id"],  # noqa: F821
-        "root": own.get("root"),
+        "root": _own().get("root"),
         "withdraw": stands.get("withdraw", []),
         "place": jobs,
         "control": stands.get("control", {}),
@@ -112,7 +150,13 @@ def _do(read, digest, pull):
         raise _Refused("scanner_failed", f"the scanner gave no answer (exit {done.returncode})") from None
 
 
-def _default_spool():
+def _own():
+    return __opts__.get("ioc_scan") or {}  # noqa: F821  # of the minion's file: pillar has no say in it
+
+
+def _spool():
+    if "spool" in _own():
+        return _own()["spool"]
     if os.name == "nt":
         return os.path.join(os.environ.get("PROGRAMDATA", "C:\\ProgramData"), "ioc_scan", "spool")
     return "/var/lib/ioc_scan/spool"
@@ -120,10 +164,7 @@ def _default_spool():
 
 def _standing(spool):
     """What the master has for this minion, fetched now; plans of jobs it holds already stay there."""
-    try:
-        held = os.listdir(os.path.join(spool, "jobs"))
-    except OSError:
-        held = []
+    held = _listed(os.path.join(spool, "jobs"))
     opts = dict(__opts__)  # noqa: F821
     passed = opts.get("pass_to_ext_pillars") or []
     opts["pass_to_ext_pillars"] = [*([passed] if isinstance(passed, str) else passed), "ioc_scan_want"]
@@ -142,19 +183,64 @@ def _standing(spool):
             "the master has no pillar of ioc_scan for this minion",
             "put _pillar/ioc_scan.py in place and name it under ext_pillar; pillar_cache must be off",
         )
-    return json.loads(text)
+    stands = json.loads(text)
+    if stands.get("key"):
+        _keep_key(spool, stands["key"])
+    return stands
+
+
+def _listed(folder):
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+# ------------------------------------------------------------------------------------------- who speaks
+
+
+def _signed(spool, nonce, packed):
+    """An answer that only this minion, the master and the pack could have made."""
+    text = base64.b64encode(packed).decode("ascii")
+    try:
+        with open(os.path.join(spool, "salt.key"), encoding="ascii") as stream:
+            key = bytes.fromhex(stream.read())
+    except (OSError, ValueError):  # nothing was ever handed to this minion: nothing it says matters yet
+        key = b""
+    what = "\n".join((nonce, __opts__["id"], text)).encode("utf-8")  # noqa: F821
+    digest = hmac.new(key, what, hashlib.sha256).hexdigest()
+    return {"ioc_scan": PROTOCOL, "id": __opts__["id"], "answer": text, "proof": digest}  # noqa: F821
+
+
+def _keep_key(spool, key):
+    path = os.path.join(spool, "salt.key")
+    with contextlib.suppress(OSError), open(path, encoding="ascii") as stream:
+        if stream.read() == key:
+            return
+    _private(spool)
+    new = f"{path}.{os.getpid()}"
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as stream:
+        stream.write(key)
+    os.replace(new, path)
+
+
+def _private(*places):
+    for place in places:
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        info = os.lstat(place)
+        own = not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not info.st_mode & 0o077)
+        if not stat.S_ISDIR(info.st_mode) or not own:
+            raise _Refused("unsafe_spool", "the spool does not belong to its user alone", "chmod 0700")
+
+
+# ------------------------------------------------------------------------------------------ the scanner
 
 
 def _scanner(spool, digest, exact):
     """The path of the scanner, fetched once per version. To read results any version will do."""
     folder = os.path.join(spool, "scanner")
     path = os.path.join(folder, digest + ".pyz")
-    for place in (spool, folder):
-        os.makedirs(place, mode=0o700, exist_ok=True)
-        info = os.lstat(place)
-        own = not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not info.st_mode & 0o077)
-        if not stat.S_ISDIR(info.st_mode) or not own:
-            raise _Refused("unsafe_spool", "the spool does not belong to its user alone", "chmod 0700")
+    _private(spool, folder)
     if _digest(path) == digest:
         return path
     cached = __salt__["cp.cache_file"](SCANNER)  # noqa: F821

@@ -7,7 +7,8 @@ Master configuration::
 
 The folder belongs to the user of the master, mode 0700; the runner ``ioc_scan`` writes it. An ordinary
 compilation of pillar (states, ``pillar.items``) gets nothing from here, so plans are not carried around.
-What is handed out is noted first: a job that a minion may hold can be taken back from it later.
+What is handed out is noted first: a job that a minion may hold can be taken back from it later. That it
+asked is noted too (``seen``): a sign of life, by which the pack knows whom it is worth asking.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ def ext_pillar(minion_id, pillar, folder, extra_minion_data=None):
     held = want.get("held")
     held = {job for job in held if isinstance(job, str)} if isinstance(held, list) else set()
     with _locked(folder):
+        _touch(os.path.join(folder, "seen"), minion_id)
         standing = _read(os.path.join(folder, "devices", minion_id + ".json"))
         plans, place = {}, []
         for entry in standing.get("place", []):
@@ -41,6 +43,13 @@ def ext_pillar(minion_id, pillar, folder, extra_minion_data=None):
         if place:
             _note(folder, minion_id, [entry["job"]["job_id"] for entry in place])
     return {"ioc_scan": json.dumps({**standing, "place": place, "plans": plans})}
+
+
+def _touch(folder, name):
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, name)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb"):
+        os.utime(path)
 
 
 def _note(folder, minion_id, job_ids):

@@ -26,7 +26,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_BYTES = 300 * 1024 * 1024
 _MAX_PARTS = 2000
 _DAY = 86400
-_FORGET_GIVEN = 60 * _DAY
+_FORGET = 60 * _DAY
 _SYSTEMS = {"linux": "linux", "windows": "windows", "darwin": "macos"}
 _TARGETS = ("list", "glob", "grain", "nodegroup", "compound", "pcre")
 
@@ -35,7 +35,7 @@ def write(upload, part, parts, data):
     """Take one part of a bundle; with the last one put it in place.
 
     The bundle is base64 of zlib of JSON: ``plans`` by digest, and ``devices``: what stands for each, whole.
-    Returns which jobs those devices were ever handed, and plans that are named and missing.
+    Returns which jobs those devices were ever handed, when they last asked, and plans that are named and missing.
     """
     folder = _folder()
     if not _NAME.fullmatch(upload) or not 0 <= part < parts <= _MAX_PARTS:
@@ -60,22 +60,23 @@ def write(upload, part, parts, data):
 
 
 def given(devices):
-    """The jobs each of these devices was ever handed."""
+    """The jobs each of these devices was ever handed, and when it last asked for any."""
     folder = _folder()
     with _locked(folder):
-        return {"protocol": PROTOCOL, "given": {name: _given(folder, name) for name in _names(devices)}}
+        return {"protocol": PROTOCOL, **_known(folder, _names(devices))}
 
 
 def devices(target, target_type="glob"):
-    """The accepted minions of a target, whether they are on or off, with their operating system."""
+    """The accepted minions of a target, on or off, with their operating system and when they last asked for jobs."""
     if target_type not in _TARGETS:
         raise ValueError("not a target type")
+    folder = _folder()
     found = salt.utils.minions.CkMinions(__opts__).check_minions(target, target_type)  # noqa: F821
     cache = salt.cache.factory(__opts__)  # noqa: F821
     result = []
     for name in sorted(found["minions"]):
         grains = cache.fetch("grains", name) or cache.fetch("minions/" + name, "data").get("grains") or {}
-        result.append([name, _SYSTEMS.get(str(grains.get("kernel")).lower(), "unknown")])
+        result.append([name, _SYSTEMS.get(str(grains.get("kernel")).lower(), "unknown"), _seen(folder, name)])
     return {"protocol": PROTOCOL, "devices": result}
 
 
@@ -95,6 +96,8 @@ def setup():
     found["pillar_cache"] = bool(__opts__.get("pillar_cache"))  # noqa: F821
     reactions = [tag for entry in __opts__.get("reactor") or [] for tag in entry]  # noqa: F821
     found["reactor"] = any(tag.startswith("salt/minion/") for tag in reactions)
+    found["clients"] = list(__opts__.get("netapi_enable_clients") or [])  # noqa: F821
+    found["minimum_auth_version"] = __opts__.get("minimum_auth_version")  # noqa: F821
     found["auto_accept"] = bool(__opts__.get("auto_accept") or __opts__.get("open_mode"))  # noqa: F821
     return found
 
@@ -111,7 +114,7 @@ def _folder():
     info = os.lstat(folder)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
         raise ValueError(folder + " is not a folder of the master's user with mode 0700")
-    for name in ("devices", "plans", "given", "uploads"):
+    for name in ("devices", "plans", "given", "seen", "uploads"):
         os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
     return folder
 
@@ -143,10 +146,10 @@ def _put(folder, bundle):
                 else:
                     missing.add(digest)
             _write(path, json.dumps(standing[name]))
-        handed = {name: _given(folder, name) for name in _names(standing)}
+        known = _known(folder, _names(standing))
         if plans:
             _tidy(folder)
-    return {"protocol": PROTOCOL, "given": handed, "missing": sorted(missing)}
+    return {"protocol": PROTOCOL, **known, "missing": sorted(missing)}
 
 
 def _tidy(folder):
@@ -156,11 +159,26 @@ def _tidy(folder):
     for name in os.listdir(os.path.join(folder, "devices")):
         with open(os.path.join(folder, "devices", name), encoding="ascii") as stream:
             used.update(entry["job"].get("plan_digest") for entry in json.load(stream)["place"])
-    for place, age in (("plans", _DAY), ("uploads", _DAY), ("given", _FORGET_GIVEN)):
+    for place, age in (("plans", _DAY), ("uploads", _DAY), ("given", _FORGET), ("seen", _FORGET)):
         for name in os.listdir(os.path.join(folder, place)):
             path = os.path.join(folder, place, name)
             if os.lstat(path).st_mtime + age < now and name not in used:
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
+def _known(folder, names):
+    return {
+        "given": {name: _given(folder, name) for name in names},
+        "seen": {name: _seen(folder, name) for name in names},
+    }
+
+
+def _seen(folder, name):
+    """A number that grows with each sign of life; None: none yet."""
+    try:
+        return os.stat(os.path.join(folder, "seen", name)).st_mtime_ns if _NAME.fullmatch(name) else None
+    except FileNotFoundError:
+        return None
 
 
 def _given(folder, name):

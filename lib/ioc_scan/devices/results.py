@@ -59,6 +59,7 @@ class DeviceCursor:
     total: int = 0  # bytes taken so far, those read again included
     skipping: bool = False  # inside a line that was too long
     status: str = ""  # digest of the last state event
+    spoke: bool = False  # it said itself how it is
     final: bool = False  # its last word was read, and everything before it
     held: str = ""
 
@@ -133,6 +134,7 @@ class ResultReader:
                 cursor.status = digest
                 self._reject(bad, cursor, rejected)
             return []
+        cursor.spoke = True
         cursor.final = status["state"] in FINAL_STATES
         return state_event(device_id, status, cursor)
 

@@ -7,20 +7,14 @@ schedule. A device that was off is thus served when it is back, without us.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..clock import Clock
-from ..errors import ConfigError, DeviceError
+from ..errors import DeviceError
 from ..scanner_build import zipapp_bytes
-from ..text import printable
-from . import wire
 from .base import (
     DEVICE_ID,
     Capability,
@@ -28,31 +22,23 @@ from .base import (
     Cursor,
     Device,
     DeviceEvent,
+    EventKind,
     Group,
     Online,
     Problem,
     Withdrawal,
 )
 from .results import Limits
+from .salt_answers import Keys
 from .salt_api import SaltApi, SaltSettings, check_url
+from .salt_groups import SaltGroup, invalid, salt_group
 from .salt_health import salt_problems
+from .salt_presence import Presence
 from .salt_shelf import Given, Shelf
+from .salt_visits import SaltVisits
 from .spooled import SpooledManager, Visit, Visited
 
-TARGET_TYPES = ("list", "glob", "grain", "nodegroup", "compound", "pcre")
-#: Minions named in one call.
-_AT_ONCE = 500
 _SYSTEMS = ("linux", "windows", "macos")
-
-
-@dataclass(frozen=True)
-class SaltGroup:
-    """A group of config: who is in it is Salt's word, what is said of single devices is the operator's."""
-
-    group: Group
-    target: str | tuple[str, ...]
-    target_type: str
-    tags: Mapping[str, tuple[str, ...]]
 
 
 class SaltManager(SpooledManager):
@@ -73,8 +59,11 @@ class SaltManager(SpooledManager):
         super().__init__(name, folder, clock=clock, limits=limits)
         self._groups = groups
         self._api = SaltApi(settings, self.memory, clock=clock)
-        self._shelf = Shelf(self._api, self._queue, self._job_document, self._scanner)
-        self._members: dict[str, dict[str, str]] = {}
+        keys = Keys(self.memory)
+        self._shelf = Shelf(self._api, self._queue, self._job_document, self._scanner, keys.key)
+        self._presence = Presence(self.memory, clock=clock)
+        self._visits = SaltVisits(self._api, self._shelf, self._presence, keys, self._scanner)
+        self._members: dict[str, dict[str, Device]] = {}
         self._digest = ""
 
     @classmethod
@@ -85,12 +74,12 @@ class SaltManager(SpooledManager):
         for key in ("url", "username", "password_file", "spool"):
             value = entry.get(key)
             if not isinstance(value, str) or not value:
-                raise _invalid(name, f"has no {key}", "docs/devices.md shows an entry of type salt")
+                raise invalid(name, f"has no {key}", "docs/devices.md shows an entry of type salt")
             texts[key] = value
         check_url(name, texts["url"])
         groups: dict[str, SaltGroup] = {}
         for raw in entry.get("groups") or []:
-            one = _group(name, raw)
+            one = salt_group(name, raw)
             groups[one.group.name] = one
         optional: dict[str, Any] = {k: entry[k] for k in ("eauth", "answer_timeout_seconds") if entry.get(k)}
         settings = SaltSettings(
@@ -108,29 +97,29 @@ class SaltManager(SpooledManager):
         return [one.group for one in self._groups.values()]
 
     def _devices_of(self, group: str) -> list[Device] | None:
-        if group not in self._groups:
-            return None
-        tags = self._groups[group].tags
-        return [
-            Device(device, group, system, Online.UNKNOWN, tags.get(device, ()))
-            for device, system in self._members_of(group).items()
-        ]
+        return list(self._members_of(group).values()) if group in self._groups else None
 
     def _knows(self, device_id: str) -> bool:
         return any(device_id in self._members_of(group) for group in self._groups)
 
-    def _members_of(self, name: str) -> dict[str, str]:
-        """Minions of the group and their systems, on or off. Asked once: an action lives for seconds."""
+    def _members_of(self, name: str) -> dict[str, Device]:
+        """Minions of the group, on or off. Asked once: an action lives for seconds."""
         if name not in self._members:
             group = self._groups[name]
             target = list(group.target) if isinstance(group.target, tuple) else group.target
             answer = self._api.master("devices", target=target, target_type=group.target_type)
-            found = answer.get("devices")
-            pairs = [pair for pair in found if isinstance(pair, list) and len(pair) == 2] if found else []
+            rows = [row for row in answer.get("devices") or () if isinstance(row, list) and len(row) == 3]
+            found = {str(row[0]): row[1:] for row in rows if DEVICE_ID.fullmatch(str(row[0]))}
+            away = self._presence.away({device: sign for device, (_, sign) in found.items()})
             self._members[name] = {
-                str(device): system if system in _SYSTEMS else "unknown"
-                for device, system in pairs
-                if DEVICE_ID.fullmatch(str(device))
+                device: Device(
+                    device,
+                    name,
+                    system if system in _SYSTEMS else "unknown",
+                    Online.NO if device in away else Online.UNKNOWN,
+                    group.tags.get(device, ()),
+                )
+                for device, (system, _) in found.items()
             }
         return self._members[name]
 
@@ -138,7 +127,13 @@ class SaltManager(SpooledManager):
 
     def poll(self, job_id: str, cursor: Cursor | None) -> tuple[list[DeviceEvent], Cursor]:
         self._notice(job_id)
-        return super().poll(job_id, cursor)
+        events, cursor = super().poll(job_id, cursor)
+        if not self._queue.withdrawn(job_id):
+            events += [
+                DeviceEvent(device, EventKind.REJECTED, 0, {**error.as_dict(), "count": 1})
+                for device, error in self._visits.take_unproven().items()
+            ]
+        return events, cursor
 
     def control(self, job_id: str, op: ControlOp | str, device_ids: Sequence[str] | None = None) -> None:
         job, word = self._queue.get(job_id), ControlOp(op)
@@ -151,7 +146,7 @@ class SaltManager(SpooledManager):
         with self._shelf.locked():  # for those who take the job later
             waiting = self._waiting(job_id)
             if waiting:
-                self._take_up(self._shelf.write(waiting, self._clock()))
+                self._take_up(self._shelf.write(waiting, self._clock()).given)
 
     def withdraw(self, job_id: str) -> Withdrawal:
         if not self._queue.withdrawn(job_id):
@@ -170,7 +165,7 @@ class SaltManager(SpooledManager):
         if not waiting:
             return
         try:
-            given = self._shelf.write(waiting, self._clock(), without=job_id)
+            given = self._shelf.write(waiting, self._clock(), without=job_id).given
         except DeviceError:  # it stands there still, so each of them may come to hold it
             given = {device: [job_id] for device in waiting}
         self._take_up(given)
@@ -182,7 +177,7 @@ class SaltManager(SpooledManager):
     def _notice(self, job_id: str) -> None:
         """Learn which waiting devices have taken the job by themselves."""
         if waiting := self._waiting(job_id):
-            self._take_up(self._shelf.given(waiting))
+            self._take_up(self._shelf.noted(waiting).given)
 
     def _take_up(self, given: Given) -> None:
         sent: dict[str, Mapping[str, str]] = {}
@@ -196,31 +191,18 @@ class SaltManager(SpooledManager):
     # -- visits
 
     def _carry_out(self, visits: Sequence[Visit], before: Callable[[Visit], None]) -> dict[str, Visited]:
-        pull = not all(_only_reads(one) for one in visits)
-        if pull:
-            self._put(visits)
-        visited: dict[str, Visited] = {}
-        for at in range(0, len(visits), _AT_ONCE):
-            part = visits[at : at + _AT_ONCE]
-            asked = {
-                "scanner": self._scanner(),
-                "pull": pull,
-                "read": {one.device_id: one.read for one in part if one.read},
-            }
-            answers = self._api.minions([one.device_id for one in part], "visit", asked)
-            for one in part:
-                visited[one.device_id] = _visited(answers.get(one.device_id), one)
-                if one.place and visited[one.device_id].reached:
-                    before(one)  # it holds them by now; what was withdrawn meanwhile is owed already
-        return visited
-
-    def _put(self, visits: Sequence[Visit]) -> None:
-        """Let what is to be placed stand on the master, with everything else that stands for the devices."""
-        with self._shelf.locked():
+        if all(_only_reads(one) for one in visits):
+            return self._visits.read(visits)
+        with self._shelf.locked():  # what is to be placed stands there, with all else that stands for them
             offered = [job for one in visits for job in one.place if self._shelf.offer(job.id, one.device_id)]
             plans = {job.plan_digest: job for job in offered}.values()
-            given = self._shelf.write([one.device_id for one in visits], self._clock(), plans=plans)
-            self._take_up(given)
+            noted = self._shelf.write([one.device_id for one in visits], self._clock(), plans=plans)
+            self._take_up(noted.given)
+        visited = self._visits.ask(visits, noted.signs)
+        for one in visits:
+            if one.place and visited[one.device_id].reached:
+                before(one)  # it holds them by now; what was withdrawn meanwhile is owed already
+        return visited
 
     def _scanner(self) -> str:
         """The digest of the scanner of this version; the operator puts the file itself on the master."""
@@ -239,57 +221,3 @@ class SaltManager(SpooledManager):
 
 def _only_reads(one: Visit) -> bool:
     return bool(one.read) and not (one.withdraw or one.place or one.control or one.start)
-
-
-def _visited(said: object, one: Visit) -> Visited:
-    """What a minion returned, judged before anything of it is used."""
-    if said is None or said is False:
-        return Visited(False)
-    if isinstance(said, dict) and isinstance(said.get("answer"), str):
-        limit = wire.answer_limit(one)
-        try:
-            inflate = zlib.decompressobj()
-            raw = inflate.decompress(base64.b64decode(said["answer"], validate=True), limit)
-            if inflate.eof:
-                return wire.read_answer(raw, one)
-        except (binascii.Error, zlib.error, ValueError):
-            pass
-        except DeviceError as error:
-            return Visited(False, error=error)
-    elif isinstance(said, str) and "is not available" in said:
-        return Visited(
-            False,
-            error=DeviceError(
-                "salt_module_missing",
-                f"{one.device_id} has no execution module ioc_scan",
-                "docs/salt/_modules/ioc_scan.py belongs under _modules of file_roots: salt '*' saltutil.sync_modules",
-            ),
-        )
-    return Visited(
-        False,
-        error=DeviceError(
-            "device_answer_bad",
-            f"{one.device_id} did not answer as the module ioc_scan does",
-            "salt-call ioc_scan.sync on the device; its log has the rest",
-        ),
-    )
-
-
-def _group(name: str, raw: Mapping[str, Any]) -> SaltGroup:
-    group = Group(str(raw.get("name") or ""), str(raw.get("description") or ""))
-    devices = {str(d.get("id")): tuple(str(t) for t in d.get("tags") or ()) for d in raw.get("devices") or []}
-    kind = str(raw.get("target_type") or ("glob" if raw.get("target") else "list"))
-    target: str | tuple[str, ...] = str(raw["target"]) if raw.get("target") else tuple(devices)
-    if kind == "list" and isinstance(target, str):
-        target = tuple(part.strip() for part in target.split(","))
-    if not group.name or not target or kind not in TARGET_TYPES:
-        raise _invalid(
-            name,
-            f"has a group {printable(group.name, 100)} without a usable target",
-            f"give target and target_type ({', '.join(TARGET_TYPES)}), or devices by id",
-        )
-    return SaltGroup(group, target, kind, devices)
-
-
-def _invalid(name: str, why: str, hint: str) -> ConfigError:
-    return ConfigError("manager_invalid", f"device manager {printable(name, 100)} {why}", hint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,10 @@ from .private import ensure_private_folder
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _CONNECT_SECONDS = 10
+#: Whether a silent minion is at work is answered by its main process, at once.
+_ALIVE_SECONDS = 5
+#: An event stream that brings nothing for so long is taken for broken.
+_SILENT_STREAM_SECONDS = 15
 #: A token is not used in its last minutes.
 _TOKEN_SPARE_SECONDS = 300
 
@@ -39,7 +43,7 @@ class SaltSettings:
     password_file: Path
     eauth: str = "file"
     ca_file: Path | None = None
-    #: How long minions may be silent before they are asked whether they are at work, and again as long.
+    #: How long minions may be silent before they are asked whether they are at work.
     answer_timeout_seconds: int = 10
     #: On top of these time-outs, for the work of a busy master.
     spare_seconds: int = 120
@@ -66,7 +70,7 @@ class SaltApi:
             "fun": f"ioc_scan.{function}",
             "kwarg": dict(arguments),
             "timeout": seconds,
-            "gather_job_timeout": seconds,
+            "gather_job_timeout": min(seconds, _ALIVE_SECONDS),
             "full_return": True,  # else a minion's silence and its words look alike
         }
         answer = self._call(low)
@@ -74,6 +78,28 @@ class SaltApi:
             raise _unexpected()
         returned = {device: answer[device] for device in device_ids if isinstance(answer.get(device), dict)}
         return {device: one.get("ret") for device, one in returned.items() if one.get("out") != "no_return"}
+
+    def push(self, device_ids: list[str]) -> None:
+        """Let these minions look for jobs, without waiting for any of them."""
+        low = {"client": "local_async", "tgt": device_ids, "tgt_type": "list", "fun": "ioc_scan.sync"}
+        self._call(low)
+
+    def events(self) -> Iterator[bytes]:
+        """The bytes of the event stream, as they come. Raises DeviceError, requests.RequestException."""
+        token = self._kept_token()
+        if token is None:
+            return
+        session = requests.Session()  # of its own: it is read by another thread
+        session.trust_env, session.verify = False, self._session.verify
+        with session.get(
+            self.settings.url.rstrip("/") + "/events",
+            headers={"Accept": "text/event-stream", "X-Auth-Token": token},
+            timeout=(_CONNECT_SECONDS, _SILENT_STREAM_SECONDS),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            if response.status_code == 200 and response.raw.chunked:  # else parts would not come one by one
+                yield from response.iter_content(None)
 
     def master(self, function: str, **arguments: Any) -> dict[str, Any]:
         """Run a function of our runner. Raises DeviceError ``salt_runner_missing`` or ``salt_runner_failed``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import IocScanError
@@ -15,12 +15,16 @@ from .salt_api import SaltApi
 COMFORTABLE_DEVICES = 5000
 #: The most minions a health check asks for their module.
 _ASK_AT_MOST = 200
+#: By branch, the first release in which one minion cannot pass for another (CVE-2024-38822, CVE-2025-62349).
+_SAFE_RELEASES = {3006: 17, 3007: 9}
+#: The protocol of minions that brought this; the master must take no older one.
+_SAFE_AUTH_VERSION = 3
 #: Permissions are patterns to Salt; these are the ones that cannot mean more than they say.
 _OUR_OWN = re.compile(r"@?ioc_scan|ioc_scan\.(\*|\.\*|[a-z_]+)|test\.ping")
 
 
 def salt_problems(
-    api: SaltApi, scanner_digest: str, groups: Sequence[str], members_of: Callable[[str], Mapping[str, str]]
+    api: SaltApi, scanner_digest: str, groups: Sequence[str], members_of: Callable[[str], Collection[str]]
 ) -> list[Problem]:
     """Findings in the order an operator would set things up; the first that stops all ends the list."""
     problems: list[Problem] = []
@@ -94,6 +98,24 @@ def _master(found: Mapping[str, Any], scanner_digest: str) -> list[Problem]:
                 "switch pillar_cache off on the master",
             )
         )
+    if not safe_release(found.get("salt"), found.get("minimum_auth_version")):
+        problems.append(
+            Problem(
+                "salt_outdated",
+                f"on this master (Salt {printable(found.get('salt'), 40)}) one minion can pass for another",
+                "update to 3006.17, 3007.9 or later, and leave minimum_auth_version at 3 (CVE-2025-62349)",
+                fatal=False,
+            )
+        )
+    if "local_async" not in (found.get("clients") or ()):
+        problems.append(
+            Problem(
+                "salt_no_push",
+                "salt-api does not offer local_async: devices that were away are found by their schedule only",
+                "netapi_enable_clients in docs/salt/master.conf",
+                fatal=False,
+            )
+        )
     if not found.get("reactor"):
         problems.append(
             Problem(
@@ -128,6 +150,16 @@ def _minions(answers: Mapping[str, Any]) -> list[Problem]:
         for device, said in answers.items()
         if isinstance(said, str)
     ]
+
+
+def safe_release(version: object, minimum_auth_version: object) -> bool:
+    """Whether a master of this version and setting tells minions apart."""
+    numbers = re.match(r"(\d{4})(?:\.(\d+))?", str(version))
+    if numbers is None or not isinstance(minimum_auth_version, int):
+        return False
+    major, minor = int(numbers[1]), int(numbers[2] or 0)
+    new_enough = major >= 3008 or (major in _SAFE_RELEASES and minor >= _SAFE_RELEASES[major])
+    return new_enough and minimum_auth_version >= _SAFE_AUTH_VERSION
 
 
 def too_wide(permissions: Sequence[Any]) -> list[str]:

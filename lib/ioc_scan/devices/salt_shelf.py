@@ -17,6 +17,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ _PART_CHARACTERS = 400 * 1024
 Given = dict[str, list[str]]
 
 
+@dataclass(frozen=True)
+class Noted:
+    """What the master has noted of devices: the jobs each was ever handed, and its last sign of life."""
+
+    given: Given
+    signs: dict[str, int | None]
+
+
 class Shelf:
     """The standing jobs of all devices of one manager."""
 
@@ -44,11 +53,13 @@ class Shelf:
         queue: JobQueue,
         document: Callable[[Job, str, str], dict[str, Any]],
         scanner_digest: Callable[[], str],
+        key_of: Callable[[str], str],
     ) -> None:
         self._api = api
         self._queue = queue
         self._document = document
         self._scanner_digest = scanner_digest
+        self._key_of = key_of
 
     # -- offers, in the job's folder of the queue: gone with the job
 
@@ -79,8 +90,8 @@ class Shelf:
         *,
         without: str | None = None,
         plans: Iterable[Job] = (),
-    ) -> Given:
-        """Put what stands for these devices on the master; which jobs they were ever handed.
+    ) -> Noted:
+        """Put what stands for these devices on the master; what it has noted of them.
 
         ``without``: a job that is about to be withdrawn. ``plans``: jobs whose plans may not be there yet.
         Call it with :meth:`locked` held. Raises DeviceError.
@@ -91,11 +102,11 @@ class Shelf:
         missing = {digest: needed[digest] for digest in answer.get("missing", []) if digest in needed}
         if missing:
             self._upload({"devices": {}, "plans": _texts(missing)})
-        return _given(answer, device_ids)
+        return _noted(answer, device_ids)
 
-    def given(self, device_ids: Sequence[str]) -> Given:
-        """Which jobs these devices were ever handed. Raises DeviceError."""
-        return _given(self._api.master("given", devices=list(device_ids)), device_ids)
+    def noted(self, device_ids: Sequence[str]) -> Noted:
+        """What the master has noted of these devices. Raises DeviceError."""
+        return _noted(self._api.master("given", devices=list(device_ids)), device_ids)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -122,10 +133,12 @@ class Shelf:
                 "place": [],
                 "control": {},
                 "start_after": None,
+                "key": self._key_of(device),
             }
             for device in device_ids
         }
         needed: dict[str, bytes] = {}
+        concerned = {device for device in device_ids if device in owed}
         for job_id in self._queue.job_ids():
             devices = self.offered(job_id) & standing.keys()
             if job_id == without or not devices:
@@ -134,6 +147,7 @@ class Shelf:
                 job = self._queue.get(job_id)
             except NotFoundError:  # withdrawn by another process just now
                 continue
+            concerned |= devices
             sent, control = self._queue.sent(job_id), self._queue.control(job_id)
             for device in devices:
                 own = standing[device]
@@ -147,8 +161,7 @@ class Shelf:
                 own["start_after"] = min(own["start_after"] or begin, begin)
                 if job.plan is not None and job.plan_digest is not None:
                     needed[job.plan_digest] = job.plan
-        bare = {d for d, own in standing.items() if not (own["withdraw"] or own["place"] or own["control"])}
-        return {d: None if d in bare else own for d, own in standing.items()}, needed
+        return {d: own if d in concerned else None for d, own in standing.items()}, needed
 
     def _upload(self, bundle: dict[str, Any]) -> dict[str, Any]:
         packed = zlib.compress(json.dumps(bundle, ensure_ascii=True).encode("ascii"))
@@ -165,8 +178,9 @@ def _texts(plans: dict[Any, Any]) -> dict[str, str]:
     return {digest: plan.decode("ascii") for digest, plan in plans.items()}
 
 
-def _given(answer: dict[str, Any], device_ids: Sequence[str]) -> Given:
-    found = answer.get("given")
-    if not isinstance(found, dict):
-        return {}
-    return {d: [str(job) for job in found[d]] for d in device_ids if isinstance(found.get(d), list)}
+def _noted(answer: dict[str, Any], device_ids: Sequence[str]) -> Noted:
+    given, seen = (found if isinstance(found := answer.get(k), dict) else {} for k in ("given", "seen"))
+    return Noted(
+        {d: [str(job) for job in given[d]] for d in device_ids if isinstance(given.get(d), list)},
+        {d: sign if isinstance(sign := seen.get(d), int) else None for d in device_ids},
+    )
