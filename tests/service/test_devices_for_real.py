@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ioc_scan.clock import to_iso
 from ioc_scan.errors import DeviceError, NotFoundError, RefusedError
 from ioc_scan.service import collection, lifetimes, outputs, publishing, responses, restores, tasks, views
 from ioc_scan.service.context import Context
@@ -335,3 +336,23 @@ def test_a_manager_that_lost_its_memory_gets_the_job_again(world: World) -> None
         world.bring_back("ws03")
         collection.collect_results(context)
         assert world.settle(context, task_id)["matched"] == 1
+
+
+@pytest.mark.parametrize(("hours", "asked"), [(23, 0), (25, 1)])
+def test_what_was_there_long_before_the_sandbox_saw_it_is_asked_about(
+    world: World, hours: int, asked: int
+) -> None:
+    auto(world)
+    planted = world.plant("ws01", "a.exe", sample())
+    os.utime(planted, (0, 0))  # who wrote the file may say this; the change of its inode counts
+    world.ahead(hours=hours)
+    with world.context() as context:
+        seen = to_iso(context.clock())
+        task_id = world.task_for(context, sample(), detected_at=seen)["task_id"]
+        world.scan(context, task_id)
+        answer = world.respond(context, task_id)
+        assert (answer["claimed"], answer["asked"]) == (1 - asked, asked)
+        with context.store.reading() as tx:
+            assert [row["reason"] for row in tx.approvals.list(task_id)] == [
+                "there_before_the_sandbox"
+            ] * asked

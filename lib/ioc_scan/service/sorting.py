@@ -9,6 +9,7 @@ from typing import Any
 from ioc_scan.devices.base import Online
 from ioc_scan.service.context import Context
 from ioc_scan.service.limits import device_room, room_left
+from ioc_scan.service.prevalence import seen_on_many, there_before
 from ioc_scan.service.targeting import mode_of
 from ioc_scan.service.widening import standing
 from ioc_scan.store.transaction import Transaction
@@ -198,12 +199,10 @@ def _within_limits(
             plan.hold("too_many_on_device", of_device, device=device_id, limit=limit)
         else:
             kept += of_device
-    most = settings["ask_when_seen_on_more_than"]
-    common = {digest for digest in {r["sha256"] for r in kept} if tx.matches.devices_with(digest) > most}
-    seen = [row for row in kept if row["sha256"] in common]
-    _ask(plan, "seen_on_many_devices", seen)
-    plan.hold("seen_on_many_devices", seen)
-    kept = [row for row in kept if row["sha256"] not in common]
+    many = seen_on_many(tx, kept, settings["ask_when_seen_on_more_than"])
+    kept = _ask_about(plan, "seen_on_many_devices", kept, many)
+    old = there_before(tx, task, kept, settings["ask_when_there_hours_before"])
+    kept = _ask_about(plan, "there_before_the_sandbox", kept, old)
     kept.sort(key=lambda row: (row["found_at"], row["match_id"]))
     source = tx.detections.get(task["detection_id"])
     room = room_left(tx, settings, task, source["source_name"] if source else "", now)
@@ -222,6 +221,14 @@ def _within_devices(context: Context, rows: Sequence[Row], plan: Sorted) -> list
         else:
             kept += of_device
     return kept
+
+
+def _ask_about(plan: Sorted, reason: str, rows: Sequence[Row], digests: Collection[str]) -> list[Row]:
+    """The rows of these objects are asked about; the others come back."""
+    held = [row for row in rows if row["sha256"] in digests]
+    _ask(plan, reason, held)
+    plan.hold(reason, held)
+    return [row for row in rows if row["sha256"] not in digests]
 
 
 def _ask(plan: Sorted, reason: str, rows: Sequence[Row]) -> None:
