@@ -118,4 +118,4 @@ def test_spool_that_others_could_change_is_refused(windows: Windows) -> None:
     device.base.chmod(0o755)
     link = Path(windows.folder("links")[0]) / "way"
     link.symlink_to(device.base)
-    assert "is a link" in refusal("C:\\test\\links\\way\\spool")
+    assert "leads through a link" in refusal("C:\\test\\links\\way\\spool")

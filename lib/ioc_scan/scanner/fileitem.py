@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: bit of the algorithm -> field of a FileItem
 HASH_FIELDS = {1: "Md5sum", 2: "Sha1sum", 4: "Sha256sum"}
+#: The reason under which files are counted that were not opened because their content lies on another machine.
+OFFLINE = "offline"
 
 
 class Candidate(Record):

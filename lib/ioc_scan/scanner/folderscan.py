@@ -270,7 +270,10 @@ class FolderScanner:
         if self._per_file is not None:
             self._per_file()
         if info is not None:
-            self.tally.candidates.append(candidate_of(prefix + name, info, size, mask, digests))
+            self._keep(prefix + name, info, size, mask, digests)
+
+    def _keep(self, path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> None:
+        self.tally.candidates.append(candidate_of(path, info, info.st_atime, size, mask, digests))
 
     def _hash(
         self, folder: int, name: str, mask: int, info: os.stat_result | None, wanted: bool
@@ -331,7 +334,9 @@ _KINDS = {
 }
 
 
-def candidate_of(path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> Candidate:
+def candidate_of(
+    path: str, info: os.stat_result, accessed: float, size: int, mask: int, digests: list[bytes]
+) -> Candidate:
     values: Any = iter(digests)
     return Candidate(
         path,
@@ -339,7 +344,7 @@ def candidate_of(path: str, info: os.stat_result, size: int, mask: int, digests:
         info.st_dev,
         info.st_ino,
         info.st_mtime,
-        info.st_atime,
+        accessed,
         info.st_ctime if os.name != "nt" else getattr(info, "st_birthtime", info.st_ctime),
         info.st_uid,
         info.st_gid,

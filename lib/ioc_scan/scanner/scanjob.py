@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import TYPE_CHECKING
 from .errors import ScannerError
 from .evaluate import Evaluator
-from .fileitem import candidate_item, file_key, item_key, match_line, shown_item
+from .fileitem import OFFLINE, candidate_item, file_key, item_key, match_line, shown_item
 from .names import encode_path, printable
 from .plan import PlanError
 from .walk import frames_from_json, frames_to_json
@@ -96,6 +96,10 @@ class Judge:
 
     def finish(self) -> None:
         """Join across documents, and write the summary. Raises OSError, WithdrawnError."""
+        elsewhere = self._skipped.get(OFFLINE)
+        if elsewhere:
+            reason = f"{elsewhere} files or folders lie elsewhere (cloud, archive) and were not opened"
+            self.evaluator.unavailable("FileItem", reason)
         finish = self.evaluator.finish()
         for match in finish.matches:
             for document, item, item_ids in match.parts:

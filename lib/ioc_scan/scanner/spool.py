@@ -74,24 +74,22 @@ def check_private_folder(path: PathLike) -> None:
 
 def _check_windows(path: str) -> None:
     if sys.platform == "win32":
-        from .winattributes import left_out
         from .winrights import objection
         from .winsecurity import descriptor_of, own_sid
 
+        if not os.path.isdir(path):
+            raise _bad_spool(path, "is not a folder")
+        if os.path.realpath(path).lower() != path.lower():
+            raise _bad_spool(path, "leads through a link, or is spelled with short names")
         own = own_sid()
         drive, rest = os.path.splitdrive(path)
         parts = [part for part in rest.split(os.sep) if part]
         for count in range(len(parts) + 1):
             component = drive + os.sep + os.sep.join(parts[:count])
             try:
-                info = os.lstat(component)
                 why = objection(descriptor_of(component), own, private=count == len(parts))
             except OSError as error:
                 raise _bad_spool(component, "cannot be looked at: " + str(error.strerror)) from None
-            if left_out(info.st_file_attributes, info.st_reparse_tag, True) is not None:
-                raise _bad_spool(component, "is a link, or lies elsewhere")
-            if not stat.S_ISDIR(info.st_mode):
-                raise _bad_spool(component, "is not a folder")
             if why is not None:
                 raise _bad_spool(component, why)
 

@@ -6,6 +6,8 @@ can be judged anywhere.
 
 from __future__ import annotations
 
+from .fileitem import OFFLINE
+
 _REPARSE_POINT = 0x400
 _OFFLINE = 0x1000
 _RECALL_ON_OPEN = 0x40000
@@ -25,9 +27,6 @@ _TAGS = {
     0x80000025: "device",
     0x80000026: "device",
 }
-
-#: The reason under which files are counted that were not read because of where their content lies.
-OFFLINE = "offline"
 
 
 def is_elsewhere(attributes: int) -> bool:

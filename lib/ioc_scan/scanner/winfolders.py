@@ -17,9 +17,10 @@ import os  # noqa: E402
 from typing import TYPE_CHECKING, Any, Iterator  # noqa: E402
 
 from . import winapi  # noqa: E402
+from .fileitem import OFFLINE  # noqa: E402
 from .folderscan import FolderScanner, candidate_of  # noqa: E402
 from .longpaths import kernel_path, long_path, plain_path  # noqa: E402
-from .winattributes import OFFLINE, has_handler, is_elsewhere, left_out  # noqa: E402
+from .winattributes import has_handler, is_elsewhere, left_out  # noqa: E402
 
 if TYPE_CHECKING:
     from .folderscan import Entries, Named
@@ -40,6 +41,7 @@ class WindowsFolderScanner(FolderScanner):
         #: A listing tells sizes and attributes at no cost.
         self._needs_size = True
         self._handled_by_driver: str | None = None
+        self._accessed = 0.0
 
     # -------------------------------------------------------------------------------------------- folders
 
@@ -93,10 +95,15 @@ class WindowsFolderScanner(FolderScanner):
         if is_elsewhere(info.st_file_attributes):
             self.tally.skip(path, OFFLINE)
             if wanted:  # a name or a size may be all that is asked
-                self.tally.candidates.append(candidate_of(path, info, info.st_size, 0, []))
+                self.tally.candidates.append(candidate_of(path, info, info.st_atime, info.st_size, 0, []))
             return
+        self._accessed = info.st_atime
         self._handled_by_driver = long_path(path) if has_handler(info.st_file_attributes) else None
         super()._look(folder, entry, prefix, mask, wanted)
+
+    def _keep(self, path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> None:
+        """With the moment it was last accessed before we did."""
+        self.tally.candidates.append(candidate_of(path, info, self._accessed, size, mask, digests))
 
     def _identify(self, folder: int, name: str, info: os.stat_result) -> os.stat_result:
         """A listing knows neither volume nor number of a file."""
