@@ -31,7 +31,7 @@ _REFUSALS = frozenset(
         "system_folder",
         "own_spool",
     }
-    | {"outside_root", "expired", "cancelled"}
+    | {"outside_root", "expired", "cancelled", "network_file_system"}
 )
 
 

@@ -168,7 +168,7 @@ _free = declare(_kernel32, "GetDiskFreeSpaceExW", wintypes.BOOL, wintypes.LPCWST
 _final = declare(_kernel32, "GetFinalPathNameByHandleW", _DWORD, _H, wintypes.LPWSTR, _DWORD, _DWORD)
 
 # Classes of information, for the two families of calls.
-_BASIC, _STREAMS, _DISPOSITION, _ATTRIBUTE_TAG, _DISPOSITION_EX = 0, 7, 4, 9, 21
+_BASIC, _NAME, _DISPOSITION, _STREAMS, _ATTRIBUTE_TAG, _DISPOSITION_EX = 0, 2, 4, 7, 9, 21
 _NT_RENAME, _FS_DEVICE = 10, 4
 _REMOTE_DEVICE = 0x10
 
@@ -280,6 +280,14 @@ def final_path(handle: int) -> str:
         if length < size:
             return buffer.value
         size = length + 1
+
+
+def path_on_volume(handle: int) -> str:
+    """The path of an open file from the top of its volume, ``\\folder\\name``; for drives that have no more."""
+    buffer = ctypes.create_string_buffer(4 + 0x10000)
+    _check(_query(handle, _NAME, buffer, len(buffer)))
+    length = int.from_bytes(buffer.raw[:4], "little")
+    return buffer.raw[4 : 4 + length].decode("utf-16-le", "surrogatepass")
 
 
 def is_remote(handle: int) -> bool:

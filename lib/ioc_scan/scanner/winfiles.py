@@ -18,6 +18,7 @@ from . import winacl, winapi, winstreams
 from .errors import ScannerError
 from .names import shown_path
 from .safefs import as_scanner_error, code_of
+from .sharing import patiently
 from .winnames import bytes_of, is_same_name, parts_of, text_of
 
 assert sys.platform == "win32"
@@ -61,7 +62,7 @@ class WindowsPinned:
     def real_path(self) -> bytes:
         try:
             with self._looked_at() as handle:
-                return bytes_of(winapi.final_path(handle)[4:])
+                return bytes_of(_real_path(handle, self._folder)[4:])
         except OSError:
             return bytes_of(self._folder[4:].rstrip("\\") + "\\" + self.name)
 
@@ -234,7 +235,7 @@ class WindowsHeld:
 
     def remove(self) -> str:
         try:
-            _mark_deleted(self.handle)
+            patiently(lambda: _mark_deleted(self.handle))  # an ended program's image is let go in its own time
         except OSError as error:
             code = "busy" if error.winerror == winapi.ERROR_ACCESS_DENIED else code_of(error)
             why = f"{shown_path(self.path)[:300]} cannot be deleted: {error.strerror}"
@@ -293,9 +294,20 @@ class WindowsFresh:
         self._pinned.check_child(self._handle)
 
 
+def _real_path(handle: int, drive: str) -> str:
+    r"""Where an open file lies, ``\\?\C:\folder\name``. ``drive``: a path whose first six characters name it.
+
+    Drives that Windows' list of volumes does not know (of RAM disks, for one) can only tell the rest.
+    """
+    try:
+        return winapi.final_path(handle)
+    except OSError:
+        return drive[:6] + winapi.path_on_volume(handle)
+
+
 def _check_child(folder: str, name: str, handle: int, path: bytes) -> None:
     """Raises ScannerError ``link_in_path`` unless the system, too, finds the handle right in that folder."""
-    real_folder, _, real_name = winapi.final_path(handle).rpartition("\\")
+    real_folder, _, real_name = _real_path(handle, folder).rpartition("\\")
     if real_folder.lower() != folder.rstrip("\\").lower() or not is_same_name(name, real_name):
         raise ScannerError("link_in_path", shown_path(path)[:300] + " leads elsewhere")
 
@@ -320,7 +332,7 @@ def pin(path: bytes) -> Iterator[WindowsPinned]:
 
         drive = parts[0].upper()
         folder = enter(0, "\\??\\" + drive, bytes_of(drive))
-        real = winapi.final_path(folder)
+        real = _real_path(folder, "\\\\?\\" + drive)
         if winapi.is_remote(folder):
             raise ScannerError("network_file_system", f"drive {drive} lies on another machine")
         if real.lower() != ("\\\\?\\" + drive).lower():
@@ -331,7 +343,7 @@ def pin(path: bytes) -> Iterator[WindowsPinned]:
             if _is_link(winapi.facts(deeper)):
                 raise ScannerError("link_in_path", shown_path(shown)[:300] + " is a reparse point")
             _check_child(real, part, deeper, shown)
-            folder, real = deeper, winapi.final_path(deeper)
+            folder, real = deeper, _real_path(deeper, real)
         yield WindowsPinned(path, folder, parts[-1], real)
 
 

@@ -25,7 +25,7 @@ _SNAPSHOT_PROCESSES = 0x2
 _BREAK_ON_TERMINATION = 29
 _WAIT_MILLISECONDS = 3000
 _EXIT_CODE = 9
-_NATIVE = 1  #: PROCESS_NAME_NATIVE
+_OF_DRIVES, _NATIVE = 0, 1  #: how QueryFullProcessImageNameW spells a path
 
 
 class _Entry(ctypes.Structure):
@@ -96,22 +96,24 @@ def _opened(pid: int, rights: int) -> Iterator[int | None]:
 
 
 def _runs(process: int, device: int, inode: int) -> bool:
-    """Whether the image of an open process is this object: its path leads there, as the kernel spells it."""
-    buffer = ctypes.create_unicode_buffer(32768)
-    length = _DWORD(len(buffer))
-    if not _image(process, _NATIVE, buffer, ctypes.byref(length)):
-        return False
-    try:
-        file = winapi.open_name(0, buffer.value, winapi.READ_ATTRIBUTES, winapi.SHARE_ALL, 0)
-    except OSError:
-        return False
-    try:
-        facts = winapi.facts(file)
-    except OSError:
-        return False
-    finally:
-        winapi.close(file)
-    return (facts.serial, facts.file_index) == (device, inode)
+    """Whether the image of an open process is this object: its path leads there, in one of its spellings."""
+    for spelling, prefix in ((_NATIVE, ""), (_OF_DRIVES, "\\??\\")):
+        buffer = ctypes.create_unicode_buffer(32768)
+        length = _DWORD(len(buffer))
+        if not _image(process, spelling, buffer, ctypes.byref(length)):
+            continue
+        try:
+            file = winapi.open_name(0, prefix + buffer.value, winapi.READ_ATTRIBUTES, winapi.SHARE_ALL, 0)
+        except OSError:
+            continue
+        try:
+            facts = winapi.facts(file)
+        except OSError:
+            continue
+        finally:
+            winapi.close(file)
+        return (facts.serial, facts.file_index) == (device, inode)
+    return False
 
 
 def runs(pid: int, device: int, inode: int) -> bool:
