@@ -364,6 +364,36 @@ class ManagerContract(LiesContract):
         fleet.manager.deliver(job.id)
         assert fleet.manager.withdraw(job.id).complete
 
+    def test_what_a_device_quarantined_is_told_when_its_response_is_taken_back(self, fleet: Fleet) -> None:
+        planted = fleet.plant("ws01", "x.exe", SAMPLE)
+        match = self.found(fleet, "ws01")
+        job = self.respond_job(fleet, "ws01", match)
+        fleet.manager.publish(job)
+        fleet.manager.deliver(job.id)
+        self.finish(fleet, job)
+        assert not planted.exists()
+        fleet.take_offline("ws01")  # before anybody read its results
+        assert fleet.manager.withdraw(job.id).pending == ("ws01",)
+        fleet.bring_back("ws01")
+        withdrawal = fleet.rebuild().withdraw(job.id)
+        assert withdrawal.complete and not fleet.job_folder("ws01", job.id).exists()
+        (left,) = withdrawal.left
+        digest = hashlib.sha256(SAMPLE).hexdigest()
+        assert (left.device_id, left.match_id, left.sha256) == ("ws01", "match-1", digest)
+        assert fleet.rebuild().withdraw(job.id) == withdrawal, "told again to who could not note it"
+        restore = replace(
+            self.scan_job(fleet, "task1.restore"),
+            kind=JobKind.RESTORE,
+            device_ids=["ws01"],
+            plan=None,
+            plan_digest=None,
+            not_after=fleet.clock() + timedelta(minutes=10),
+            settings={},
+            items={"ws01": [{"quarantine_id": left.quarantine_id, "target_path_b64": None}]},
+        )
+        self.run(fleet, restore)
+        assert planted.read_bytes() == SAMPLE
+
     def test_what_is_owed_goes_before_anything_new_runs(self, fleet: Fleet) -> None:
         job = self.place_unstarted(fleet, device_ids=["ws02"])
         fleet.take_offline("ws02")

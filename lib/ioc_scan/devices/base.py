@@ -130,11 +130,26 @@ class DeviceEvent:
 
 
 @dataclass(frozen=True)
+class LeftBehind:
+    """An object that a withdrawn response left in quarantine, by the word of the device it is on."""
+
+    device_id: str
+    match_id: str
+    quarantine_id: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Withdrawal:
-    """Devices that no longer hold the job, and those that could not be asked yet: call ``withdraw`` again."""
+    """Devices that no longer hold the job, and those that could not be asked yet: call ``withdraw`` again.
+
+    ``left``: what the confirmed ones said they did before, as far as it was not read before; told on each call.
+    """
 
     confirmed: tuple[str, ...]
     pending: tuple[str, ...]
+    left: tuple[LeftBehind, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -27,6 +27,7 @@ from .base import DEVICE_ID, Capability, Device, Group, Online, Problem
 from .private import ensure_private_folder
 from .results import DeviceAnswer, Limits
 from .spooled import LOW_SPACE_BYTES, SpooledManager, Visit, Visited
+from .wire import left_of
 
 _SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 
@@ -150,6 +151,7 @@ class LocalManager(SpooledManager):
             held=tuple(answer["held"]),
             failed=answer["failed"],
             answers={job_id: _decode(raw) for job_id, raw in answer["jobs"].items()},
+            left=left_of(answer, one),
             health=answer["health"],
         )
 

@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ..clock import from_iso, to_iso
 from ..errors import InputError, NotFoundError, RefusedError
 from ..scanner.protocol import dump_json, is_job_id, write_bytes_atomic, write_json_atomic
 from ..text import printable
-from .base import DEVICE_ID, ControlOp, Job, JobKind, Withdrawal
+from .base import DEVICE_ID, ControlOp, Job, JobKind, LeftBehind, Withdrawal
 from .private import ensure_private_folder
 
 #: How long past its ``not_after`` a completed withdrawal is remembered; publishing it is refused anyway.
@@ -39,12 +39,14 @@ class _Tombstone:
     not_after: datetime
     devices: tuple[str, ...]
     pending: tuple[str, ...]
+    left: tuple[LeftBehind, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
             "not_after": to_iso(self.not_after),
             "devices": list(self.devices),
             "pending": list(self.pending),
+            "left": [asdict(left) for left in self.left],
         }
 
 
@@ -202,16 +204,19 @@ class JobQueue:
             shutil.rmtree(self._job_folder(job_id), ignore_errors=True)
         return _withdrawal(tombstone)
 
-    def confirm_withdrawal(self, job_id: str, device_ids: Iterable[str]) -> Withdrawal:
-        """These devices no longer hold the job."""
+    def confirm_withdrawal(
+        self, job_id: str, device_ids: Iterable[str], left: Iterable[LeftBehind] = ()
+    ) -> Withdrawal:
+        """These devices no longer hold the job, and left this behind."""
         done = set(device_ids)
         with self._locked():
             tombstone = self._tombstone(job_id)
             if tombstone is None:
                 return Withdrawal((), ())
             if done:
-                left = tuple(d for d in tombstone.pending if d not in done)
-                tombstone = replace(tombstone, pending=left)
+                pending = tuple(d for d in tombstone.pending if d not in done)
+                known = dict.fromkeys((*tombstone.left, *left))
+                tombstone = replace(tombstone, pending=pending, left=tuple(known))
                 write_json_atomic(self._tombstone_path(job_id), tombstone.as_json())
         return _withdrawal(tombstone)
 
@@ -248,7 +253,8 @@ class JobQueue:
             raw = json.loads(self._tombstone_path(job_id).read_bytes())
         except FileNotFoundError:
             return None
-        return _Tombstone(from_iso(raw["not_after"]), tuple(raw["devices"]), tuple(raw["pending"]))
+        left = tuple(LeftBehind(**row) for row in raw.get("left", ()))
+        return _Tombstone(from_iso(raw["not_after"]), tuple(raw["devices"]), tuple(raw["pending"]), left)
 
     def _tombstones(self) -> Iterator[tuple[str, _Tombstone]]:
         for path in sorted(self.folder.glob("withdrawn/*.json")):
@@ -274,7 +280,8 @@ class JobQueue:
 
 def _withdrawal(tombstone: _Tombstone) -> Withdrawal:
     pending = set(tombstone.pending)
-    return Withdrawal(tuple(d for d in tombstone.devices if d not in pending), tombstone.pending)
+    confirmed = tuple(d for d in tombstone.devices if d not in pending)
+    return Withdrawal(confirmed, tombstone.pending, tombstone.left)
 
 
 def _merged(known: Job, job: Job) -> Job:

@@ -27,6 +27,7 @@ from .base import (
     Health,
     Job,
     JobKind,
+    LeftBehind,
     Problem,
     Withdrawal,
 )
@@ -37,6 +38,8 @@ from .status import own_status
 #: Devices with less free space than this cannot be counted on to quarantine anything.
 LOW_SPACE_BYTES = 500 * 1024 * 1024
 _MAX_SILENT_READS = 200
+#: What keeps a device from taking a job for now only, or is not its own word at all.
+_PASSING = ("runner_busy", "salt_answer_unproven")
 
 
 @dataclass
@@ -60,6 +63,7 @@ class Visited:
     held: tuple[str, ...] = ()
     failed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     answers: Mapping[str, DeviceAnswer] = field(default_factory=dict)
+    left: Mapping[str, tuple[LeftBehind, ...]] = field(default_factory=dict)
     health: Mapping[str, Any] = field(default_factory=dict)
     error: IocScanError | None = None
 
@@ -191,7 +195,8 @@ class SpooledManager(ABC):
             elif not own.closed:
                 cancelled = control.get(device_id) == ControlOp.CANCEL.value
                 word = self._own_word(job, device_id, failures.get(device_id), cancelled, sent.get(device_id))
-                events += state_event(device_id, word, own) if word is not None else []
+                stale = own.spoke and word is not None and word["state"] == "delivered"  # it is further than that
+                events += state_event(device_id, word, own) if word is not None and not stale else []
         self._queue.mark(job.id, [d for d in reading if cursors[d].final], "done")
         return events, more
 
@@ -224,19 +229,21 @@ class SpooledManager(ABC):
         """Carry visits out and note what that changed."""
         visited = self._carry_out(visits, self._before_sending) if visits else {}
         gone: dict[str, list[str]] = {}
+        left: dict[str, list[LeftBehind]] = {}
         placed: dict[str, list[str]] = {}
         for visit in visits:
             result = visited.setdefault(visit.device_id, Visited(False))
             for job_id in set(result.withdrawn) & set(visit.withdraw):
                 gone.setdefault(job_id, []).append(visit.device_id)
+                left.setdefault(job_id, []).extend(result.left.get(job_id, ()))
             for job in visit.place:
                 problem = result.failed.get(job.id) or (result.error.as_dict() if result.error else None)
                 if job.id in result.held and result.reached:
                     placed.setdefault(job.id, []).append(visit.device_id)
-                elif problem and problem["code"] != "runner_busy":  # that one passes by itself
+                elif problem and problem["code"] not in _PASSING:
                     self._queue.mark_failed(job.id, visit.device_id, problem)
         for job_id, device_ids in gone.items():
-            self._queue.confirm_withdrawal(job_id, device_ids)
+            self._queue.confirm_withdrawal(job_id, device_ids, left[job_id])
         for job_id, device_ids in placed.items():
             self._queue.mark(job_id, device_ids, "placed")
         return visited

@@ -24,6 +24,7 @@ from .errors import ScannerError
 from .evaluate import Evaluator
 from .hashing import sha256_of
 from .jobfolder import JobFolder
+from .lastword import object_is_gone
 from .names import decode_path, encode_path, shown_path
 from .plan import Plan
 from .protected import check_not_protected
@@ -52,6 +53,9 @@ _OUTCOMES = {
     "expired": "refused",
     "cancelled": "refused",
     "protected_process": "refused",
+    "offline": "refused",
+    "alternate_streams": "refused",
+    "network_file_system": "refused",
     "signed": "refused",
 }
 
@@ -96,7 +100,7 @@ class Responder:
         try:
             path = decode_path(item["path_b64"])
             line["path"] = shown_path(path)
-            settled = self._reconcile(item, path)
+            settled = self._reconcile(item)
             if settled is None:
                 self._check_allowed(within_limit)
                 self._quarantine_one(item, path, line)
@@ -226,27 +230,13 @@ class Responder:
         }
         # Where nothing can be found under such a path it stays refused.
         with contextlib.suppress(ScannerError, OSError):
-            line.update(self._reconcile(item, decode_path(item["path_b64"])) or {})
+            line.update(self._reconcile(item) or {})
         return line
 
-    def _reconcile(self, item: dict[str, Any], path: bytes) -> dict[str, Any] | None:
+    def _reconcile(self, item: dict[str, Any]) -> dict[str, Any] | None:
         """What is already true of this item: None if its object is still in place and unhandled."""
         quarantine_id = quarantine_id_of(self._job["job_id"], item["match_id"])
         entry = self._quarantine.find(quarantine_id)
-        if entry is None:
+        if entry is None or (entry["state"] == "copied" and not object_is_gone(self._quarantine, entry)):
             return None
-        if entry["state"] == "copied":
-            if self._in_place(entry, path):
-                self._quarantine.remove(entry)
-                return None
-            self._quarantine.put({**entry, "state": "quarantined"})
         return {"outcome": "quarantined", "code": "", "message": "", "quarantine_id": quarantine_id}
-
-    @staticmethod
-    def _in_place(entry: dict[str, Any], path: bytes) -> bool:
-        try:
-            with machine.pin(path) as pinned:
-                identity = pinned.identity()
-        except (ScannerError, OSError):
-            return False
-        return identity == (entry["device"], entry["inode"])

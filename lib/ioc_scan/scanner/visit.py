@@ -68,6 +68,7 @@ def visit(
     for job_id in request.get("withdraw", ()):
         withdraw_job(spool, job_id)
         withdrawn.append(job_id)
+    left = _left(spool, withdrawn) if withdrawn else {}
     if request.get("place") or request.get("start"):  # before there is a job an old runner would refuse
         hand_over(spool, request["scanner_digest"])
     for job in request.get("place", ()):
@@ -82,6 +83,7 @@ def visit(
         "protocol": PROTOCOL_VERSION,
         "device_id": request["device_id"],
         "withdrawn": withdrawn,
+        "left": left,
         "held": sorted(name for name in os.listdir(os.path.join(spool, JOBS_FOLDER)) if is_job_id(name)),
         "failed": failed,
         "started": started,
@@ -167,6 +169,16 @@ def _as_error(error: Exception) -> dict[str, str]:
         return error.as_dict()
     code = "disk_full" if getattr(error, "errno", None) == 28 else "spool_failed"
     return {"code": code, "message": str(getattr(error, "strerror", "") or type(error).__name__), "hint": ""}
+
+
+def _left(spool: str, withdrawn: Sequence[str]) -> dict[str, Any]:
+    """What these jobs left in quarantine; nothing where that cannot be read: the withdrawal goes on."""
+    from .lastword import left_in_quarantine
+
+    try:
+        return left_in_quarantine(spool, withdrawn)
+    except (ScannerError, OSError, KeyError):
+        return {}
 
 
 def _set_control(spool: str, job_id: str, word: str) -> None:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ioc_scan.devices.base import ControlOp
+from ioc_scan.devices.base import ControlOp, LeftBehind
 from ioc_scan.errors import IocScanError
 from ioc_scan.service.announcing import announce
 from ioc_scan.service.collecting import collect
 from ioc_scan.service.context import Context
+from ioc_scan.service.last_words import store_last_words
 from ioc_scan.store.event_types import EventType
 from ioc_scan.store.transaction import Transaction
 
@@ -110,28 +111,33 @@ def withdraw_ended(context: Context, task_id: str | None = None) -> tuple[int, i
         away = set(result.pending)
         gone = [device for device in row["pending"] if device not in away]
         confirmed += len(gone)
-        pending += _confirm(context, row, gone)
+        pending += _confirm(context, row, gone, result.left)
     return confirmed, pending
 
 
-def _confirm(context: Context, row: dict[str, Any], gone: Sequence[str]) -> int:
+def _confirm(context: Context, row: dict[str, Any], gone: Sequence[str], left: Sequence[LeftBehind]) -> int:
     """Note that devices gave a job back, in short transactions; returns how many still have to."""
     now = context.clock()
     about = {"task_id": row["task_id"], "manager": row["manager"]}
-    left: Sequence[str] = row["pending"]
+    pending: Sequence[str] = row["pending"]
+    if left:  # before anything is confirmed: until then it is told again
+        with context.store.transaction() as tx:
+            job = tx.jobs.get(row["job_id"])
+            if job is not None:
+                store_last_words(tx, job, left, now)
     for start in range(0, max(len(gone), 1), CONFIRMED_AT_ONCE):
         part = gone[start : start + CONFIRMED_AT_ONCE]
         with context.store.transaction() as tx:
-            left = tx.withdrawals.confirm(row["job_id"], part, now)
+            pending = tx.withdrawals.confirm(row["job_id"], part, now)
             job, task = tx.jobs.get(row["job_id"]), tx.tasks.get(row["task_id"])
             if job and job["kind"] == "scan" and task and task["ended_at"] is not None:
                 tx.task_devices.withdraw(row["task_id"], row["manager"], part, run=job["run"], now=now)
             data = {"job_id": row["job_id"], "confirmed": len(part), "of": len(row["pending"])}
             if part:
                 tx.events.add(EventType.JOB_WITHDRAWN, **about, data=data)
-            if not left:
+            if not pending:
                 tx.events.add(EventType.WITHDRAWAL_COMPLETED, **about, data={"job_id": row["job_id"]})
-    return len(left)
+    return len(pending)
 
 
 def taken_back(withdrawn: int, pending: int) -> str:

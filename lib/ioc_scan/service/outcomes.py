@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ioc_scan.devices.base import DeviceEvent, EventKind
@@ -52,23 +52,34 @@ def store_response(context: Context, tx: Transaction, job: dict[str, Any], event
         quarantine_id=data["quarantine_id"],
     )
     if outcome == "quarantined" and data["quarantine_id"]:
-        days = job["spec"]["settings"]["quarantine_days"]
-        tx.quarantine.add(
-            {
-                "quarantine_id": data["quarantine_id"],
-                "manager": job["manager"],
-                "device_id": event.device_id,
-                "task_id": match["task_id"],
-                "match_id": match["match_id"],
-                "sha256": match["sha256"],
-                "size": match["size"] or 0,
-                "path": match["path"] or "",
-                "path_b64": match["path_b64"] or "",
-                "quarantined_at": now,
-                "expires_at": now + timedelta(days=days),
-            }
-        )
-    _record(tx, job, event.device_id, match, outcome, data)
+        note_quarantined(tx, job, event.device_id, match, data["quarantine_id"], now)
+    record(tx, job, event.device_id, match, outcome, data)
+
+
+def note_quarantined(
+    tx: Transaction,
+    job: dict[str, Any],
+    device_id: str,
+    match: dict[str, Any],
+    quarantine_id: str,
+    now: datetime,
+) -> None:
+    """An object is in quarantine on a device, and can be restored from there."""
+    tx.quarantine.add(
+        {
+            "quarantine_id": quarantine_id,
+            "manager": job["manager"],
+            "device_id": device_id,
+            "task_id": match["task_id"],
+            "match_id": match["match_id"],
+            "sha256": match["sha256"],
+            "size": match["size"] or 0,
+            "path": match["path"] or "",
+            "path_b64": match["path_b64"] or "",
+            "quarantined_at": now,
+            "expires_at": now + timedelta(days=job["spec"]["settings"]["quarantine_days"]),
+        }
+    )
 
 
 def _note_dry_run(
@@ -81,12 +92,13 @@ def _note_dry_run(
     counts["told"] = [*counts.get("told", []), match["match_id"]]
     counts[outcome] = counts.get(outcome, 0) + 1
     tx.responses.note(job["response_id"], counts)
-    _record(tx, job, match["device_id"], match, outcome, data)
+    record(tx, job, match["device_id"], match, outcome, data)
 
 
-def _record(
+def record(
     tx: Transaction, job: dict[str, Any], device_id: str, match: dict[str, Any], outcome: str, data: Any
 ) -> None:
+    """The events of one object's outcome."""
     facts = {
         "response_id": job["response_id"],
         "match_id": match["match_id"],
@@ -181,7 +193,7 @@ def store_job_state(context: Context, tx: Transaction, job: dict[str, Any], even
                 code=told["code"],
                 message=told["message"],
             )
-            _record(tx, job, event.device_id, match, "failed", told)
+            record(tx, job, event.device_id, match, "failed", told)
     elif job["kind"] in ("restore", "purge", "critical_areas"):
         _take_away(context, tx, job)
 
