@@ -152,6 +152,11 @@ class Windows:
         assert status is None or done.returncode == status, done.stdout.decode() + done.stderr.decode()
         return done
 
+    def command_file(self, name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a ``.cmd`` as Windows' own shell does."""
+        command = [_wine(), "cmd", "/c", name, *arguments]
+        return _run(command, self.drive_c, self.environment, b"", 60)
+
     def scanner(self, version: str, *arguments: str, **options: Any) -> list[Any]:
         """Run the scanner; its lines of JSON."""
         return [

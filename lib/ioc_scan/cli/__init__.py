@@ -18,7 +18,7 @@ COMMANDS = {
     "scan": "scan folders of this machine with IOC files",
     "scan-critical-areas": "look at processes, kernel, boot sectors and autostart objects of this machine",
     "check-config": "is this configuration usable? for when no action starts",
-    "build-scanner": "write the scanner for devices as one file",
+    "build-scanner": "write the scanner for devices as one file, or with Python for Windows",
 }
 
 
