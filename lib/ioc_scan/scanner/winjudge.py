@@ -6,7 +6,9 @@ import sys
 
 from . import winacl, winapi, wintrust
 from .errors import ScannerError
+from .longpaths import long_path
 from .safefs import Held
+from .winnames import text_of
 
 assert sys.platform == "win32"
 
@@ -31,4 +33,4 @@ class Judge:
             ) from None
         if owner == winacl.TRUSTED_INSTALLER:
             raise ScannerError("package_owned", "the file belongs to Windows", "repair or remove the feature")
-        return wintrust.check_signature(held.descriptor, may_delete_signers)
+        return wintrust.check_signature(held.descriptor, long_path(text_of(held.path)), may_delete_signers)

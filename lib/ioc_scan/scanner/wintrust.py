@@ -131,16 +131,16 @@ _found = winapi.declare(
 _leave = winapi.declare(_wintrust, "CryptCATAdminReleaseCatalogContext", wintypes.BOOL, _VOID, _VOID, _DWORD)
 
 
-def check_signature(descriptor: int, may_delete_signers: list[str]) -> str:
+def check_signature(descriptor: int, path: str, may_delete_signers: list[str]) -> str:
     """What is to be said of the signature of an open file; "" for anything but a program.
 
+    ``path`` is only told to Windows: it reads through the descriptor.
     Raises ScannerError ``signed`` for a valid signature of a signer who is not in the list.
     """
     os.lseek(descriptor, 0, os.SEEK_SET)
     if os.read(descriptor, 2) != b"MZ":
         return ""
     handle = winapi.handle_of(descriptor)
-    path = winapi.final_path(handle)
     name = _signed_itself(path, handle)
     catalogs = True
     if name is None:
