@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ioc_scan.devices import ksc_health
 from ioc_scan.devices.base import Capability, EventKind, Job, JobKind, Online
 from ioc_scan.errors import DeviceError, NotFoundError, RefusedError
 from ioc_scan.ksc_client import KscError
@@ -457,6 +458,13 @@ class TestHealth:
         with ksc_fleet(tmp_path) as fleet:
             fleet.world.version = version
             assert ("ksc_version" not in {p.code for p in fleet.ksc.health().problems}) == fine
+
+    def test_more_devices_than_it_is_meant_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with ksc_fleet(tmp_path) as fleet:
+            assert "fleet_too_large" not in {p.code for p in fleet.ksc.health().problems}
+            monkeypatch.setattr(ksc_health, "COMFORTABLE_DEVICES", 1)
+            health = fleet.ksc.health()
+            assert health.ok and "fleet_too_large" in {p.code for p in health.problems}
 
     @pytest.mark.parametrize(
         "method",

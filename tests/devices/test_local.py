@@ -160,6 +160,16 @@ class TestHealth:
         assert health.ok
         assert [(p.code, p.device_id) for p in health.problems] == [("device_offline", "ws03")]
 
+    @pytest.mark.parametrize(("number", "warned"), [(50, False), (51, True)])
+    def test_more_folder_trees_than_one_machine_is_meant_for(
+        self, tmp_path: Path, number: int, warned: bool
+    ) -> None:
+        devices = [{"id": f"ws{n}", "root": str(tmp_path)} for n in range(number)]
+        spool = tmp_path / "spool"
+        entry = {"name": "local", "type": "local", "spool": str(spool)}
+        manager = build_manager(entry | {"groups": [{"name": "all", "devices": devices}]})
+        assert ("fleet_too_large" in {problem.code for problem in manager.health().problems}) is warned
+
     @pytest.mark.root
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a mount namespace")
     def test_a_private_tmp_is_noticed_and_not_called_clean(self, tmp_path: Path) -> None:

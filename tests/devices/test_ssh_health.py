@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from ioc_scan.devices.base import DeviceManager
 from ioc_scan.devices.ssh_health import PROBED_DEVICES, sample
 
 from .harness import DEVICES
@@ -59,18 +60,24 @@ def test_where_every_device_refuses_us_nothing_works(fleet: SshFleet) -> None:
     assert not health.ok and {problem.code for problem in health.problems} == {"login_refused"}
 
 
-def test_of_many_devices_a_few_are_asked_others_on_other_days(fleet: SshFleet) -> None:
+def many(fleet: SshFleet, number: int) -> DeviceManager:
+    """So many devices, all of them answered for by the server of ws01."""
     port = fleet.servers.controls["ws01"].port
     devices = [
         {"id": f"d{n}", "host": "127.0.0.1", "port": port, "spool": str(fleet.folder / "spools" / f"d{n}")}
-        for n in range(200)
+        for n in range(number)
     ]
     inventory = {"defaults": {"username": "scanner"}, "groups": [{"name": "all", "devices": devices}]}
     manager = fleet.rebuild()
     (fleet.folder / "inventory.json").write_text(json.dumps(inventory))
-    assert manager.health().ok
+    return manager
+
+
+def test_of_many_devices_a_few_are_asked_others_on_other_days(fleet: SshFleet) -> None:
+    health = many(fleet, 2000).health()
+    assert (health.ok, health.problems) == (True, ())
     assert fleet.servers.controls["ws01"].commands == PROBED_DEVICES
-    names = [device["id"] for device in devices]
+    names = [f"d{n}" for n in range(200)]
     assert sample(names, "2026-03-01") == sample(reversed(names), "2026-03-01")
     assert sample(names, "2026-03-01") != sample(names, "2026-03-02")
 
@@ -83,3 +90,8 @@ def test_a_server_that_says_nothing_is_not_waited_for(fleet: SshFleet) -> None:
         health = fleet.rebuild().health()
         assert time.monotonic() - begin < 15
     assert [problem.code for problem in health.problems] == ["devices_unreachable"]
+
+
+def test_a_fleet_past_what_ssh_is_meant_for_is_warned_of(fleet: SshFleet) -> None:
+    health = many(fleet, 2001).health()
+    assert health.ok and [(p.code, p.fatal) for p in health.problems] == [("fleet_too_large", False)]

@@ -10,11 +10,13 @@ from . import ksc_template
 from .base import DEVICE_ID, Problem
 from .ksc_groups import Tree
 from .ksc_parts import NAME_PREFIX
+from .size import beyond
 
 if TYPE_CHECKING:
     from .ksc import KscManager
 
 OLDEST_VERSION = (13, 2)
+COMFORTABLE_DEVICES = 10_000
 #: Warn before the server's own limit makes new tasks impossible.
 NEARLY_FULL = 90
 
@@ -63,6 +65,8 @@ def _version(manager: KscManager) -> Iterator[Problem]:
 def _devices(manager: KscManager) -> Iterator[Problem]:
     tree = Tree.read(manager.ksc)
     rows = manager.ksc.hosts(tree.subtree(tree.root))
+    hint = "several entries of a part of the groups each, with accounts that see no more than that"
+    yield from beyond(len(rows), COMFORTABLE_DEVICES, "all of their events are read each round", hint)
     odd = sum(not DEVICE_ID.fullmatch(str(row.get("KLHST_WKS_HOSTNAME"))) for row in rows)
     if odd:
         yield Problem(

@@ -26,9 +26,11 @@ from ..text import printable
 from .base import DEVICE_ID, Capability, Device, Group, Online, Problem
 from .private import ensure_private_folder
 from .results import DeviceAnswer, Limits
+from .size import beyond
 from .spooled import LOW_SPACE_BYTES, SpooledManager, Visit, Visited
 from .wire import left_of
 
+COMFORTABLE_DEVICES = 50
 _SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 
 
@@ -194,6 +196,10 @@ class LocalManager(SpooledManager):
                     fatal=False,
                 )
             )
+        hint = "use ssh or salt for machines, and fewer folder trees"
+        problems += beyond(
+            len(self._entries), COMFORTABLE_DEVICES, "all of their scans run on this machine", hint
+        )
         machine = next((e.device.id for e in self._entries.values() if e.root is None), None)
         if machine is not None and found["private_tmp"]:
             problems.append(

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from ..errors import IocScanError
 from .base import Problem
 from .inventory import Inventory
+from .size import beyond
 from .spooled import Visited
 from .ssh_login import SshSettings, login_options, secret
 
-#: Past this many devices another engine is the better one; the health check says so.
 COMFORTABLE_DEVICES = 2000
 #: Devices a health check logs in to, all at once, and how long it waits for them.
 PROBED_DEVICES = 5
@@ -22,9 +22,10 @@ def problems_of(
     settings: SshSettings, inventory: Callable[[], Inventory], probe: Callable[[], Mapping[str, Visited]]
 ) -> list[Problem]:
     """Everything found; devices are asked only where nothing else stands in the way."""
-    problems = []
+    problems: list[Problem] = []
     try:
-        problems += _size(len(inventory().hosts))
+        hint = "use an engine with a queue of its own, such as Salt"
+        problems += beyond(len(inventory().hosts), COMFORTABLE_DEVICES, "each look is a connection", hint)
         login_options(settings)
         secret(settings, "sudo_password_file")
     except IocScanError as error:
@@ -42,19 +43,6 @@ def sample(device_ids: Iterable[str], day: str) -> list[str]:
     """A few devices: the same all day, others on other days."""
     drawn = sorted(device_ids, key=lambda name: hashlib.sha256(f"{day}\n{name}".encode()).digest())
     return drawn[:PROBED_DEVICES]
-
-
-def _size(count: int) -> list[Problem]:
-    if count <= COMFORTABLE_DEVICES:
-        return []
-    return [
-        Problem(
-            "fleet_too_large",
-            f"{count} devices over SSH: each look is a connection",
-            f"past {COMFORTABLE_DEVICES} devices use an engine with a queue of its own, such as Salt",
-            fatal=False,
-        )
-    ]
 
 
 def _of_devices(probed: Mapping[str, Visited]) -> list[Problem]:
