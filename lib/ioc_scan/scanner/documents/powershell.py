@@ -12,7 +12,9 @@ from .commands import Lines
 _SECONDS = 60.0
 _MAX_BYTES = 256 * 1024 * 1024
 _UTF8 = "[Console]::OutputEncoding = [Text.Encoding]::UTF8; "
-_TO_LINES = " | ForEach-Object { ConvertTo-Json -Compress -Depth 3 -InputObject $_ }"
+_TO_LINES = " | ForEach-Object { ConvertTo-Json -Compress -Depth 3 -InputObject $_ }; 'end ' + $Error.Count"
+#: The last line, with the number of errors: without it the list is not whole, or it was no PowerShell that answered.
+_END = re.compile(rb"end (\d+)\s*\Z")
 #: How Windows PowerShell 5 writes a moment.
 _MOMENT = re.compile(r"/Date\((-?\d{1,17})\)/\Z")
 
@@ -21,13 +23,17 @@ def objects(command: str, what: str) -> Iterator[dict[str, Any]]:
     """The objects a pipeline yields. Raises UnavailableError where there is no PowerShell or it fails."""
     arguments = ["powershell.exe", "-NoProfile", "-NonInteractive", "-Command", _UTF8 + command + _TO_LINES]
     lines = Lines(arguments, _SECONDS, _MAX_BYTES)
-    count = 0
-    for found in from_lines(lines):
-        count += 1
-        yield found
+    count, errors = 0, -1
+    for line in lines:
+        end = _END.match(line)
+        if end is not None:
+            errors = int(end.group(1))
+        for found in from_lines([line]):
+            count += 1
+            yield found
     if lines.truncated:
         raise UnavailableError(f"Windows took too long to list its {what}")
-    if lines.status != 0 and not count:
+    if errors < 0 or (errors and not count):
         raise UnavailableError(f"Windows does not list its {what} to this user")
 
 

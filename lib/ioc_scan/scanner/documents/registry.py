@@ -49,28 +49,34 @@ def walk(winreg: Any, request: Request) -> Iterator[Item]:
     while waiting:
         hive, path = waiting.pop()
         try:
-            key = winreg.OpenKey(getattr(winreg, hive), path, 0, _READ_64)
-        except OSError:
+            with winreg.OpenKey(getattr(winreg, hive), path, 0, _READ_64) as key:
+                subkeys, values, modified = winreg.QueryInfoKey(key)
+                shared = _shared(hive, path, subkeys, values, modified)
+                items = _items(winreg, key, shared, values)
+                if path.count("\\") < _MAX_DEPTH:
+                    waiting += _subkeys(winreg, key, hive, path, subkeys)
+        except OSError:  # or a key that is none: texts of performance counters stand where keys do
             refused += 1
             continue
         keys += 1
-        with key:
-            subkeys, values, modified = winreg.QueryInfoKey(key)
-            shared = _shared(hive, path, subkeys, values, modified)
-            yield {**shared, "ValueName": [], "Value": [], "Text": [], "Type": [], IDENTITY: shared["Path"]}
-            for number in range(values):
-                try:
-                    name, value, kind = winreg.EnumValue(key, number)
-                except OSError:
-                    break  # fewer than a moment ago
-                yield _value_item(shared, name, value, kind)
-            if path.count("\\") < _MAX_DEPTH:
-                waiting += _subkeys(winreg, key, hive, path, subkeys)
+        yield from items
         if time.monotonic() > deadline:
             request.incomplete(f"{keys} keys of the registry were read in {_SECONDS:.0f} s, not all")
             return
     if refused:
         request.incomplete(f"{refused} keys of the registry may not be read by this user")
+
+
+def _items(winreg: Any, key: Any, shared: Item, values: int) -> list[Item]:
+    """The item of a key, and those of its values."""
+    items = [{**shared, "ValueName": [], "Value": [], "Text": [], "Type": [], IDENTITY: shared["Path"]}]
+    for number in range(values):
+        try:
+            name, value, kind = winreg.EnumValue(key, number)
+        except OSError:
+            break  # fewer than a moment ago
+        items.append(_value_item(shared, name, value, kind))
+    return items
 
 
 def _subkeys(winreg: Any, key: Any, hive: str, path: str, count: int) -> list[tuple[str, str]]:
