@@ -66,7 +66,7 @@ _query = winapi.declare(
 )  # fmt: skip
 
 
-def _entries() -> list[tuple[int, int, str]]:
+def entries() -> list[tuple[int, int, str]]:
     """(process, parent, name) of all processes."""
     snapshot = _snapshot(_SNAPSHOT_PROCESSES, 0)
     if snapshot in (None, ctypes.c_void_p(-1).value):
@@ -85,7 +85,7 @@ def _entries() -> list[tuple[int, int, str]]:
 
 
 @contextlib.contextmanager
-def _opened(pid: int, rights: int) -> Iterator[int | None]:
+def opened(pid: int, rights: int) -> Iterator[int | None]:
     """A handle of a process, None if it is gone or not for us."""
     handle = _open(rights, False, pid)
     try:
@@ -117,7 +117,7 @@ def _runs(process: int, device: int, inode: int) -> bool:
 
 
 def runs(pid: int, device: int, inode: int) -> bool:
-    with _opened(pid, _QUERY | _SYNCHRONIZE) as process:
+    with opened(pid, _QUERY | _SYNCHRONIZE) as process:
         if not process or _wait(process, 0) == 0:  # an ended process is still there while somebody holds it
             return False
         return _runs(process, device, inode)
@@ -125,13 +125,13 @@ def runs(pid: int, device: int, inode: int) -> bool:
 
 def running(device: int, inode: int) -> list[dict[str, Any]]:
     """``[{"pid", "name"}]`` of processes whose image is this object."""
-    found = [{"pid": pid, "name": printable(name)} for pid, _, name in _entries() if runs(pid, device, inode)]
+    found = [{"pid": pid, "name": printable(name)} for pid, _, name in entries() if runs(pid, device, inode)]
     return sorted(found, key=lambda process: int(process["pid"]))
 
 
 def _own_line() -> set[int]:
     """This process and all above it: ending one of them would end the response half-way."""
-    parents = {pid: parent for pid, parent, _ in _entries()}
+    parents = {pid: parent for pid, parent, _ in entries()}
     line = {0, 4}  # the idle process and the kernel's own
     pid = os.getpid()
     while pid and pid not in line:
@@ -154,7 +154,7 @@ def end(processes: list[dict[str, Any]], device: int, inode: int) -> None:
     """
     line = _own_line() if processes else set()
     for process in processes:
-        with _opened(process["pid"], _QUERY) as handle:
+        with opened(process["pid"], _QUERY) as handle:
             if process["pid"] in line or (handle and _is_critical(handle)):
                 raise ScannerError(
                     "protected_process", "the object is run by a process that Windows or the scanner needs"
@@ -166,7 +166,7 @@ def end(processes: list[dict[str, Any]], device: int, inode: int) -> None:
 def _end_one(pid: int, device: int, inode: int) -> None:
     if not runs(pid, device, inode):
         return
-    with _opened(pid, _QUERY | _TERMINATE | _SYNCHRONIZE) as process:
+    with opened(pid, _QUERY | _TERMINATE | _SYNCHRONIZE) as process:
         if not process:
             raise ScannerError("process_survives", f"cannot end process {pid}: not permitted")
         if not _runs(process, device, inode):
