@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from ioc_scan.config import load_config
-from ioc_scan.devices import build_manager, build_managers
+from ioc_scan.devices import build_manager, build_managers, ssh_round
 from ioc_scan.devices.base import DeviceManager, EventKind
 from ioc_scan.devices.inventory import load_inventory
 from ioc_scan.devices.spooled import Visit
@@ -331,6 +332,29 @@ exec "$@"
         fleet.manager.publish(job)
         fleet.manager.deliver(job.id)
         assert states(read_all(fleet.manager, job.id)[0], "ws02") == []
+
+
+def test_a_silent_fleet_holds_up_nothing_and_everybody_has_a_turn(
+    fleet: SshFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_round, "CALL_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        devices = [{"id": f"d{n}", "host": "127.0.0.1", "port": port} for n in range(20)]
+        fleet.extra = {"connections": 5, "connect_timeout_seconds": 1}
+        manager = fleet.rebuild()
+        inventory = json.loads((fleet.folder / "inventory.json").read_text())
+        inventory["groups"][0]["devices"] = [*devices, inventory["groups"][0]["devices"][0]]
+        (fleet.folder / "inventory.json").write_text(json.dumps(inventory))
+        names = [device["id"] for device in inventory["groups"][0]["devices"]]
+        job = CONTRACT.scan_job(fleet, device_ids=names)
+        manager.publish(job)
+        deadline = time.monotonic() + 60
+        while not fleet.status("ws01", job.id) and time.monotonic() < deadline:
+            begin = time.monotonic()
+            manager.deliver(job.id)
+            assert time.monotonic() - begin < 5
+        CONTRACT.finish(fleet, job, ["ws01"])
 
 
 class TestConfig:

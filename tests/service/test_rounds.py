@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
+import yaml
+from ioc_scan.config import pack_folder
 from ioc_scan.devices.base import Online
 from ioc_scan.errors import IocScanError
 from ioc_scan.service import collection, intake, reconciling, tasks
-from ioc_scan.service.collection import LEASE, LEASE_SECONDS
+from ioc_scan.service.collection import (
+    COLLECT_SECONDS,
+    LEASE,
+    LEASE_SECONDS,
+    PUSH_SECONDS,
+    WITHDRAW_SECONDS,
+)
 
 from .test_responses import scanned
-from .world import World, cape_report, count, events, matches, sample
+from .world import RULE, World, cape_report, count, events, matches, sample
 
 
 def due(answer: dict[str, Any]) -> list[str]:
@@ -45,6 +54,37 @@ def test_a_holder_that_died_loses_the_lease(town: World) -> None:
         assert not collection.collect_results(context)["leased"]
         town.clock.ahead(seconds=1)
         assert collection.collect_results(context)["leased"]
+
+
+def test_no_holder_that_stackstorm_lets_live_loses_the_lease() -> None:
+    action = yaml.safe_load((pack_folder() / "actions" / "collect_results.yaml").read_text())
+    allowed = action["parameters"]["timeout"]["default"]
+    assert PUSH_SECONDS + COLLECT_SECONDS + WITHDRAW_SECONDS < allowed < LEASE_SECONDS
+
+
+def test_a_round_cut_short_is_gone_on_with_by_the_next(town: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices that take long, or are silent, hold up no job for ever."""
+    town.manager.slow = {"ws01", "ws02", "ws03"}  # nothing new is ever said
+    turns: dict[str, list[str]] = {"deliver": [], "poll": []}
+    with town.context() as context:
+        for number in range(3):
+            tasks.start_task(context, town.task_for(context, sample(number), number)["task_id"], account=RULE)
+        for name, seen in turns.items():
+            real = getattr(town.manager, name)
+
+            def slowly(job_id: str, *rest: Any, real: Any = real, seen: list[str] = seen) -> Any:
+                seen.append(job_id)
+                time.sleep(0.02)
+                return real(job_id, *rest)
+
+            monkeypatch.setattr(town.manager, name, slowly)
+        monkeypatch.setattr(collection, "PUSH_SECONDS", 0.01)
+        monkeypatch.setattr(collection, "COLLECT_SECONDS", 0.01)
+        for _ in range(6):
+            town.clock.ahead(minutes=5)
+            collection.collect_results(context)
+    for seen in turns.values():
+        assert len(set(seen[:3])) == 3 and seen[3:] == seen[:3]
 
 
 def test_a_round_that_fails_gives_the_lease_back(town: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def collect(context: Context, task_id: str | None = None, budget_seconds: float 
                 jobs += [job for job in tx.jobs.open(kind) if job["spec"].get("of_task") == task_id]
     failing: dict[str, IocScanError] = {}
     asked: set[str] = set()
+    polled: list[str] = []
     found = {"matches": 0, "devices": 0}
     deadline = time.monotonic() + budget_seconds
     for job in jobs:
@@ -56,10 +57,14 @@ def collect(context: Context, task_id: str | None = None, budget_seconds: float 
         if not (job["cursor"] or {}).get("published"):
             continue
         asked.add(job["manager"])
+        polled.append(job["job_id"])
         try:
             _drain(context, job, deadline, found)
         except IocScanError as error:
             failing[job["manager"]] = error
+    if task_id is None and polled:  # a round: those it did not come to are first in the next
+        with context.store.transaction() as tx:
+            tx.jobs.touch(polled, context.clock())
     note_managers(context, asked, failing)
     # A task that is asked for may have no job at all: no device in its groups.
     touched = {job["task_id"] for job in jobs if job["task_id"]} | ({task_id} if task_id else set())

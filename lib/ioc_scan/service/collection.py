@@ -29,7 +29,10 @@ from ioc_scan.text import printable
 #: A look stays below 5 seconds, so that no action holds a slot for devices (StackStorm has 60 for all packs).
 LOOK_SECONDS = 3.5
 LEASE = "process_results"
-LEASE_SECONDS = 280
+#: Longer than StackStorm lets the action live (actions/collect_results.yaml): who holds it past that is dead.
+LEASE_SECONDS = 320
+#: What a round spends at most on each part of its work; what is left is first in the next one.
+PUSH_SECONDS, COLLECT_SECONDS, WITHDRAW_SECONDS = 60, 60, 30
 MAX_DUE = 50
 #: Matches that are still due are announced again after this, so that none waits for ever.
 DUE_AGAIN_SECONDS = 900
@@ -100,11 +103,11 @@ def collect_results(context: Context, task_id: str | None = None) -> dict[str, A
         return {"leased": False, "matches": 0, "devices": 0, "due": []}
     try:
         killswitch.notice(context)
-        push_jobs(context, task_id)
-        found = collect(context, task_id)
+        push_jobs(context, task_id, budget_seconds=PUSH_SECONDS)
+        found = collect(context, task_id, budget_seconds=COLLECT_SECONDS)
         if task_id is None:
             release_stale_claims(context)
-            withdraw_ended(context)
+            withdraw_ended(context, budget_seconds=WITHDRAW_SECONDS)
             reconcile(context)
         _announce_due(context, task_id)
         due = _due(context)

@@ -96,12 +96,21 @@ def end_task(
     return True
 
 
-def withdraw_ended(context: Context, task_id: str | None = None) -> tuple[int, int]:
-    """Carry out open withdrawals. Returns how many devices confirmed now, and how many are still pending."""
+def withdraw_ended(
+    context: Context, task_id: str | None = None, budget_seconds: float | None = None
+) -> tuple[int, int]:
+    """Carry out open withdrawals. Returns how many devices confirmed now, and how many are still pending.
+
+    Within a budget those tried longest ago come first; none is begun when it is used up.
+    """
+    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
     with context.store.reading() as tx:
         waiting = [row for row in tx.withdrawals.open() if task_id is None or row["task_id"] == task_id]
     confirmed = pending = 0
     for row in waiting:
+        if deadline is not None and time.monotonic() > deadline:
+            pending += len(row["pending"])
+            continue
         try:
             result = context.manager(row["manager"]).withdraw(row["job_id"])
         except IocScanError:

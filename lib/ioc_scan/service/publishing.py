@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -140,13 +141,19 @@ def scan_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in names if name in settings}
 
 
-def push_jobs(context: Context, task_id: str | None = None) -> None:
-    """Publish what was not published yet, and deliver every open job once more. Errors stay with their manager."""
+def push_jobs(context: Context, task_id: str | None = None, budget_seconds: float | None = None) -> None:
+    """Publish what was not published yet, and deliver every open job once more. Errors stay with their manager.
+
+    Within a budget those whose turn is longest ago come first; no job is begun when it is used up.
+    """
+    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
     with context.store.reading() as tx:
         jobs = tx.jobs.open(task_id=task_id)
     failing: dict[str, IocScanError] = {}
     asked: set[str] = set()
     for job in jobs:
+        if deadline is not None and time.monotonic() > deadline:
+            break
         asked.add(job["manager"])
         if job["manager"] in failing:
             continue

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from .base import Names, Namespace, Row, Rows
+from .base import Names, Namespace, Row, Rows, chunks
 from .states import JOB_STATES
 from .tables import jobs, withdrawals
 
@@ -56,6 +56,11 @@ class Jobs(Namespace):
         self._connection.execute(
             update(jobs).where(jobs.c.job_id == job_id).values(cursor=cursor, updated_at=now)
         )
+
+    def touch(self, job_ids: Sequence[str], now: datetime) -> None:
+        """It was their turn: they come last in :meth:`open` now."""
+        for part in chunks(job_ids):
+            self._connection.execute(update(jobs).where(jobs.c.job_id.in_(part)).values(updated_at=now))
 
     def set_state(self, job_id: str, state: str, *, now: datetime) -> None:
         """One of open, closed, withdrawing, withdrawn."""

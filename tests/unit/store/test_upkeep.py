@@ -50,6 +50,8 @@ def test_open_jobs_come_round_fairly(store: Store, clock: Clock) -> None:
         assert [row["job_id"] for row in tx.jobs.open(manager="ssh", response_id="r")] == ["r1"]
         assert [row["job_id"] for row in tx.jobs.open(task_id="task-1", limit=1)] == ["j2"]
         assert [row["job_id"] for row in tx.jobs.for_task("task-1", "scan")] == ["j0", "j1", "j2"]
+        tx.jobs.touch(["j2"], clock.ahead(seconds=1))
+        assert [row["job_id"] for row in tx.jobs.open("scan")] == ["j0", "j2"]
 
 
 def test_a_withdrawal_stays_until_the_last_device_confirmed(store: Store, clock: Clock) -> None:
