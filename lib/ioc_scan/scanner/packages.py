@@ -15,9 +15,10 @@ from .safefs import same_object
 
 _DPKG = "var/lib/dpkg"
 _RPM_DATABASES = ("var/lib/rpm", "usr/lib/sysimage/rpm")
-_RPM_FILES = ("rpmdb.sqlite", "Packages", "Packages.db")
+_RPM_FILES = ("rpmdb.sqlite", "rpmdb.sqlite-wal", "Packages", "Packages.db")
 _RPM_COMMANDS = ("/usr/bin/rpm", "/bin/rpm")
-_RPM_SECONDS = 30
+_RPM_LIST = (b"-qa", b"--nodigest", b"--nosignature", b"--queryformat", b"[%{FILENAMES}\\n]")
+_RPM_SECONDS = 60
 
 
 class PackageOwners:
@@ -34,7 +35,7 @@ class PackageOwners:
         touched.
         """
         try:
-            owned = self._dpkg_owns(path, info) or self._rpm_owns(path)
+            owned = self._owned(self._dpkg_lines(), path, info) or self._owned(self._rpm_lines(), path, info)
         except (OSError, subprocess.SubprocessError) as error:
             raise ScannerError("package_check_failed", f"cannot ask for package ownership: {error}") from None
         if owned:
@@ -42,32 +43,10 @@ class PackageOwners:
                 "package_owned", "the file belongs to an installed package", "reinstall or remove the package"
             )
 
-    # --------------------------------------------------------------------------------------------- dpkg
-
-    def _dpkg_lines(self) -> bytes:
-        """All paths any package or diversion names, each between newlines."""
-        folder = self._under_root(_DPKG)
-        stamps = []
-        for name in ("info", "diversions"):
-            with contextlib.suppress(FileNotFoundError):
-                stamps.append(os.stat(os.path.join(folder, name)).st_mtime_ns)
-        return _read_dpkg(folder, tuple(stamps))
-
-    def _dpkg_candidates(self, name: bytes) -> Iterator[bytes]:
-        """Packaged paths that end in this name."""
-        if b"\n" in name:  # dpkg refuses such names
-            return
-        lines = self._dpkg_lines()
-        needle = b"/" + name + b"\n"
-        position = lines.find(needle)
-        while position >= 0:
-            start = lines.rfind(b"\n", 0, position + 1) + 1
-            yield lines[start : position + len(needle) - 1]
-            position = lines.find(needle, position + 1)
-
-    def _dpkg_owns(self, path: bytes, info: os.stat_result) -> bool:
+    def _owned(self, lines: bytes, path: bytes, info: os.stat_result) -> bool:
+        """Whether a packaged path is this path, or leads to this very object."""
         inner = path[len(self._root) :]
-        for candidate in self._dpkg_candidates(os.path.basename(path)):
+        for candidate in _candidates(lines, os.path.basename(path)):
             if inner in (candidate, b"/usr" + candidate):
                 return True
             # Merged /usr, folders that became links, bind mounts, hard links: the object decides, not the
@@ -80,34 +59,65 @@ class PackageOwners:
                 return True
         return False
 
-    # ---------------------------------------------------------------------------------------------- rpm
+    def _dpkg_lines(self) -> bytes:
+        """All paths any package or diversion names, each between newlines."""
+        folder = self._under_root(_DPKG)
+        stamps = []
+        for name in ("info", "diversions"):
+            with contextlib.suppress(FileNotFoundError):
+                stamps.append(os.stat(os.path.join(folder, name)).st_mtime_ns)
+        return _read_dpkg(folder, tuple(stamps))
 
-    def _rpm_owns(self, path: bytes) -> bool:
-        present = any(
-            os.path.exists(os.path.join(self._under_root(folder), name))
-            for folder in _RPM_DATABASES
-            for name in _RPM_FILES
-        )
-        if not present:
-            return False
-        command = next((name for name in _RPM_COMMANDS if os.path.exists(name)), None)
-        if command is None:
-            raise OSError("there is an rpm database but no rpm command")
-        root = [b"--root", self._root] if self._root else []
-        answer = subprocess.run(
-            [os.fsencode(command), *root, b"-qf", b"--", path[len(self._root) :]],
-            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_RPM_SECONDS,
-            check=False,
-        )
-        if answer.returncode == 0:
-            return True
-        if b"not owned by any package" in answer.stdout:
-            return False
-        raise OSError("rpm answered neither yes nor no")
+    def _rpm_lines(self) -> bytes:
+        """The same of all rpm databases, whatever this machine's rpm takes for its own."""
+        blocks = []
+        for folder in _RPM_DATABASES:
+            stamps = []
+            for name in _RPM_FILES:
+                with contextlib.suppress(FileNotFoundError):
+                    info = os.stat(self._under_root(f"{folder}/{name}"))
+                    stamps.append((info.st_mtime_ns, info.st_size))
+            if stamps:
+                blocks.append(_read_rpm(self._root, "/" + folder, tuple(stamps)))
+        return b"".join(blocks)
+
+
+def _candidates(lines: bytes, name: bytes) -> Iterator[bytes]:
+    """Packaged paths that end in this name."""
+    if b"\n" in name:  # dpkg and rpm refuse such names
+        return
+    needle = b"/" + name + b"\n"
+    position = lines.find(needle)
+    while position >= 0:
+        start = lines.rfind(b"\n", 0, position + 1) + 1
+        yield lines[start : position + len(needle) - 1]
+        position = lines.find(needle, position + 1)
+
+
+@functools.lru_cache(maxsize=2)
+def _read_rpm(root: bytes, database: str, stamps: tuple[tuple[int, int], ...]) -> bytes:
+    """What an rpm database lists, read again when it changes.
+
+    Not asked file by file (``rpm -qf``): that looks for the file on this machine also if the database is
+    another tree's, knows no hard links, and without ``--dbpath`` some systems ask, and create, a database
+    elsewhere.
+    """
+    command = next((name for name in _RPM_COMMANDS if os.path.exists(name)), None)
+    if command is None:
+        raise OSError("there is an rpm database but no rpm command")
+    arguments = [b"--root", root] if root else []
+    answer = subprocess.run(
+        [os.fsencode(command), *arguments, b"--dbpath", os.fsencode(database), *_RPM_LIST],
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=_RPM_SECONDS,
+        check=False,
+    )
+    if answer.returncode != 0 or (answer.stderr and not answer.stdout.strip()):
+        raise OSError("rpm does not list its files")
+    return b"\n" + answer.stdout
 
 
 @functools.lru_cache(maxsize=2)

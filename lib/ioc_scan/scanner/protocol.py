@@ -22,6 +22,7 @@ Times are ``YYYY-MM-DDTHH:MM:SSZ``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -72,6 +73,8 @@ _READ_BYTES = 1024 * 1024
 MAX_ITEMS = 10000
 MAX_ROOTS = 1000
 
+#: Names of withdrawn jobs while they are removed: no job's, and none that a publisher stages under.
+_WITHDRAWN = ".gone-"
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
 _SHORT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,200}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -212,7 +215,7 @@ def withdraw_job(spool: PathLike, job_id: str) -> bool:
     if not is_job_id(job_id):
         raise ScannerError("bad_job", "not a job id")
     jobs = os.path.join(str(spool), JOBS_FOLDER)
-    gone = os.path.join(jobs, _temporary_name("gone"))
+    gone = os.path.join(jobs, _WITHDRAWN + os.urandom(6).hex())
     try:
         patiently(lambda: os.rename(os.path.join(jobs, job_id), gone))
     except FileNotFoundError:
@@ -222,11 +225,22 @@ def withdraw_job(spool: PathLike, job_id: str) -> bool:
     return True
 
 
+def remove_withdrawn(spool: PathLike) -> None:
+    """Remove what a withdrawal left behind that was killed before its end; what cannot go yet stays."""
+    jobs = os.path.join(str(spool), JOBS_FOLDER)
+    for name in os.listdir(jobs):
+        if name.startswith(_WITHDRAWN):
+            with contextlib.suppress(OSError):
+                _remove_tree(os.path.join(jobs, name))
+
+
 def _remove_tree(path: str) -> None:
-    """A job's folder: files only, never deeper."""
-    for name in os.listdir(path):
-        os.unlink(os.path.join(path, name))
-    os.rmdir(path)
+    """A job's folder: files only, never deeper. Another one may be at it too."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(path, name))
+        os.rmdir(path)
 
 
 def write_control(spool: PathLike, job_id: str, word: str) -> None:

@@ -25,6 +25,7 @@ from .protocol import (
     from_iso,
     is_job_id,
     read_json,
+    remove_withdrawn,
     to_iso,
     write_json_atomic,
 )
@@ -59,6 +60,7 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         announce(self._spool.path, self._digest)
+        remove_withdrawn(self._spool.path)
         self._forget_old_markers()
         Quarantine(self._spool.folder("quarantine")).sweep()
         while not self._stopping:

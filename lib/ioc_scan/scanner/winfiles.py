@@ -235,7 +235,7 @@ class WindowsHeld:
 
     def remove(self) -> str:
         try:
-            patiently(lambda: _mark_deleted(self.handle))  # an ended program's image is let go in its own time
+            patiently(lambda: _mark_deleted(self.handle))  # the image of an ended program goes in its own time
         except OSError as error:
             code = "busy" if error.winerror == winapi.ERROR_ACCESS_DENIED else code_of(error)
             why = f"{shown_path(self.path)[:300]} cannot be deleted: {error.strerror}"
