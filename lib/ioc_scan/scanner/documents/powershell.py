@@ -50,6 +50,8 @@ def from_lines(lines: Any) -> Iterator[dict[str, Any]]:
 
 def seconds(value: Any) -> float | None:
     """Seconds since 1970 of a moment as PowerShell writes it."""
+    if isinstance(value, float):  # it was asked of Windows itself
+        return value
     if isinstance(value, dict):  # PowerShell 5 wraps some moments
         value = value.get("value")
     match = _MOMENT.match(value) if isinstance(value, str) else None

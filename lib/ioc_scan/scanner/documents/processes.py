@@ -96,7 +96,7 @@ def _from_psutil(request: Request) -> Iterator[Item]:
         if request.system == "windows":
             from .windows import processes
 
-            yield from processes()
+            yield from processes(request)
             return
         raise UnavailableError("psutil is not on this device") from None
     own = os.getpid()
