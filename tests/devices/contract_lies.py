@@ -162,23 +162,25 @@ class LiesContract(ContractBase):
         assert [e.device_id for e in of(events, EventKind.MATCH)] == ["ws02"]
         assert read_all(fleet.manager, job.id, cursor)[0] == []
 
-    def test_a_replay_is_held_and_loses_nothing(self, fleet: Fleet) -> None:
+    @pytest.mark.parametrize("state", ["running", "done"])
+    def test_a_replay_is_held_and_loses_nothing(self, fleet: Fleet, state: str) -> None:
         job = self.place_unstarted(fleet, device_ids=["ws01"])
         lines = [self.match_line(fleet, "ws01", job, n) for n in (1, 2, 1, 2, 3)]
-        self.forge(fleet, "ws01", job, lines)
+        self.forge(fleet, "ws01", job, lines, state=state)
         events, cursor = read_all(fleet.manager, job.id)
         assert {e.seq for e in of(events, EventKind.MATCH)} == {1, 2}
         assert [e.data["code"] for e in of(events, EventKind.HELD)] == ["replayed"]
         assert len(of(events, EventKind.MATCH)) <= 20
         assert read_all(fleet.manager, job.id, cursor)[0] == []
 
-    def test_results_written_anew_after_a_power_loss_are_read_anew(self, fleet: Fleet) -> None:
+    @pytest.mark.parametrize("state", ["running", "done"])
+    def test_results_written_anew_after_a_power_loss_are_read_anew(self, fleet: Fleet, state: str) -> None:
         job = self.place_unstarted(fleet, device_ids=["ws01"])
         self.forge(fleet, "ws01", job, [self.match_line(fleet, "ws01", job, n) for n in (1, 2, 3)])
         _, cursor = read_all(fleet.manager, job.id)
         rewritten = [self.match_line(fleet, "ws01", job, 1), self.match_line(fleet, "ws01", job, 2)]
         rewritten[1]["item_key"] = "e" * 64
-        self.forge(fleet, "ws01", job, rewritten)
+        self.forge(fleet, "ws01", job, rewritten, state=state)
         events, _ = read_all(fleet.manager, job.id, cursor)
         assert "e" * 64 in {e.data["item_key"] for e in of(events, EventKind.MATCH)}
         assert of(events, EventKind.HELD) == []

@@ -100,6 +100,7 @@ class ResultReader:
         if cursor.closed:
             return []
         more = answer.results_bytes > cursor.offset + len(answer.chunk)
+        rewinds = cursor.rewinds
         rejected: Counter[tuple[str, str]] = Counter()
         events = []
         # Lines before the state: whoever sees "done" has been given everything that came before it.
@@ -107,7 +108,7 @@ class ResultReader:
             events.append(DeviceEvent(device_id, kind, data["seq"], data))
             if kind is EventKind.MATCH:
                 cursor.matches += 1
-        if not cursor.held and not more:  # a last word comes last
+        if not cursor.held and not more and cursor.rewinds == rewinds:  # a last word comes last
             events += self._state(device_id, answer, cursor, rejected)
         for (code, message), count in sorted(rejected.items()):
             data = {"code": code, "message": message, "count": count}

@@ -191,11 +191,14 @@ class SpooledManager(ABC):
             answer = visited[device_id].answers.get(job.id) if device_id in visited else None
             if answer is not None and answer.status is not None:
                 more = more or answer.results_bytes > own.offset + len(answer.chunk)
+                rewinds = own.rewinds
                 events += reader.read(device_id, answer, own)
+                more = more or (own.rewinds > rewinds and not own.held)  # it is read from its beginning again
             elif not own.closed:
                 cancelled = control.get(device_id) == ControlOp.CANCEL.value
                 word = self._own_word(job, device_id, failures.get(device_id), cancelled, sent.get(device_id))
-                stale = own.spoke and word is not None and word["state"] == "delivered"  # it is further than that
+                # A device that has spoken is further than that.
+                stale = own.spoke and word is not None and word["state"] == "delivered"
                 events += state_event(device_id, word, own) if word is not None and not stale else []
         self._queue.mark(job.id, [d for d in reading if cursors[d].final], "done")
         return events, more
