@@ -46,7 +46,7 @@ def _run(arguments: Arguments) -> int:
 
     try:
         with Spool(arguments["spool"][0]) as spool:
-            Runner(spool, system_clock, own_digest(), bool(arguments["once"])).run()
+            Runner(spool, system_clock, own_digest(), bool(arguments["once"]), polite=True).run()
     except ScannerError as error:
         if error.code == "already_running":  # that runner takes up new jobs too
             return 0

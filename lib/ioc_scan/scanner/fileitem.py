@@ -8,7 +8,6 @@ import stat
 import time
 
 from . import TYPE_CHECKING
-from .accounts import group_name, user_name
 from .names import encode_path, printable
 from .prefilter import path_fields
 from .records import Record
@@ -65,6 +64,8 @@ def candidate_item(candidate: Candidate) -> dict[str, Any]:
         item["Created"] = _time(candidate.changed)
         item["Drive"] = _drive(candidate.path)
     else:
+        from .accounts import group_name, user_name
+
         item["Changed"] = _time(candidate.changed)
         item["INode"] = candidate.inode
         item["Permissions"] = stat.S_IMODE(candidate.mode)

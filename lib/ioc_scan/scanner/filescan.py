@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from . import TYPE_CHECKING
-from .findfilter import Unsuitable, scan_with_find, suits
 from .folderscan import FolderScanner, StoppedError, Tally
 from .settings import BATCH_SECONDS, WorkerDiedError
 from .walk import split, walk
@@ -15,12 +15,8 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from .questions import Questions
-    from .settings import Settings
+    from .settings import OnTally, Settings, Tick
     from .walk import Frame
-
-    OnTally = Callable[[Tally], None]
-    #: Called several times a second with the frames that are not done; True stops the walk.
-    Tick = Callable[[Callable[[], list[Frame]]], bool]
 
 #: Folder names one worker gets at most: small enough that the others are not left without work.
 _MAX_NAMES = 512
@@ -41,16 +37,16 @@ def scan_files(
     Everything of a batch is handed to ``on_tally`` before its folders leave the list of open frames, so a
     place stored from ``tick`` never misses a file.
     """
+    left, stopped = list(frames), False
     if settings.prunes is not None:
-        try:
-            return _scan_with_find(frames, questions, settings, on_tally, tick)
-        except Unsuitable:
-            pass
-    if workers < 1 or not hasattr(os, "fork"):
-        return _scan_inline(frames, questions, settings, on_tally, tick)
-    left = list(frames)
+        left, stopped = _scan_with_find(left, questions, settings, workers, on_tally, tick)
+    forks = workers > 0 and hasattr(os, "fork")
+    if left and not stopped and (settings.alone_seconds or not forks):
+        # Two workers and what is said between them cost 15 ms of processor time: a small walk needs none.
+        seconds = settings.alone_seconds if forks else float("inf")
+        left, stopped = _scan_inline(left, questions, settings, on_tally, tick, seconds)
     deaths = 0
-    while left:
+    while left and not stopped:
         try:
             return _scan_pooled(left, questions, settings, workers, on_tally, tick, close or [])
         except _PoolBrokenError as error:
@@ -62,27 +58,21 @@ def scan_files(
 
 
 def _scan_with_find(
-    frames: list[Frame], questions: Questions, settings: Settings, on_tally: OnTally, tick: Tick
-) -> list[Frame]:
-    """The walk by the system's find. It has no place to store: stopped half-way, it starts anew."""
-    stopped = False
+    frames: list[Frame],
+    questions: Questions,
+    settings: Settings,
+    workers: int,
+    on_tally: OnTally,
+    tick: Tick,
+) -> tuple[list[Frame], bool]:
+    """As much as the system's find can do: what is left, and whether it was stopped."""
+    from .findfilter import FindWalk, suits
 
-    def stop() -> bool:
-        nonlocal stopped
-        stopped = stopped or tick(lambda: frames)
-        return stopped
-
-    def per_block() -> None:
-        if stop():
-            raise StoppedError()
-
-    scanner = FolderScanner(questions, settings.excluded, settings.max_hash_bytes, per_block)
-    if not suits(frames, scanner, settings.prunes):
-        raise Unsuitable()
-    if not scan_with_find(frames, scanner, settings.prunes or [], settings.excluded, settings.polite, stop):
-        return frames
-    on_tally(scanner.tally)
-    return []
+    scanner = FolderScanner(questions, settings.excluded, settings.max_hash_bytes)
+    if not suits(scanner, settings):
+        return frames, False
+    walk = FindWalk(frames, scanner, settings, workers, on_tally, tick)
+    return walk.run(), walk.stopped
 
 
 class _PoolBrokenError(Exception):
@@ -127,14 +117,20 @@ def _scan_pooled(
 
 
 def _scan_inline(
-    left: list[Frame], questions: Questions, settings: Settings, on_tally: OnTally, tick: Tick
-) -> list[Frame]:
-    """The same in this process: where there is no fork, and the reference for tests."""
-    from .polite import Budget, lower_priority
+    left: list[Frame],
+    questions: Questions,
+    settings: Settings,
+    on_tally: OnTally,
+    tick: Tick,
+    seconds: float,
+) -> tuple[list[Frame], bool]:
+    """The same in this process, for so long: what is left, and whether it was stopped."""
+    budget = None
+    if settings.cpu_percent < 100:
+        from .polite import Budget
 
-    if settings.polite and not hasattr(os, "fork"):
-        lower_priority()
-    budget = Budget(settings.cpu_percent) if settings.cpu_percent < 100 else None
+        budget = Budget(settings.cpu_percent)
+    end = time.monotonic() + seconds
     stopped = False
 
     def pending() -> list[Frame]:
@@ -149,17 +145,17 @@ def _scan_inline(
         nonlocal stopped
         keep()
         stopped = stopped or tick(pending)
-        if stopped:
+        if stopped or time.monotonic() > end:  # a large file is better left to a worker, beside others
             raise StoppedError()
 
     scanner = _own_scanner(questions, settings, per_block, budget is not None)
-    while left and not stopped:
+    while left and not stopped and time.monotonic() < end:
         scanner.tally = Tally()
         rest = walk(scanner, left, BATCH_SECONDS, keep)
         on_tally(scanner.tally)
         left = rest
         stopped = stopped or (bool(left) and tick(pending))
-    return left
+    return left, stopped
 
 
 def _own_scanner(

@@ -1,4 +1,4 @@
-"""The inner loop: looking at every file of one folder, as cheaply as the plan allows.
+"""Looking at the files of one folder, as cheaply as the plan allows; :mod:`.loops` has the loops over them.
 
 Stage 0 costs one lstat at most (none if only names are asked), stage 1 reads the few files whose hash can
 matter, once, with all algorithms wanted. Links are never followed; folders are opened relative to their
@@ -15,6 +15,7 @@ from . import TYPE_CHECKING
 from .fileitem import Candidate, file_item
 from .folders import OPEN_FOLDER, open_folder
 from .hashing import BUFFER_BYTES, MD5, SHA1, SHA256, read_into
+from .loops import scan_any, scan_digests, scan_names, scan_sizes
 from .oserrors import code_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _OPEN = (
 )
 _NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 _ALGORITHMS = ((SHA256, hashlib.sha256), (SHA1, hashlib.sha1), (MD5, hashlib.md5))
+_CONSTRUCTORS = dict(_ALGORITHMS)
 #: Named skips a batch carries; all are counted.
 _MAX_SKIPS = 200
 
@@ -62,9 +64,23 @@ class Tally:
         if len(self.skips) < _MAX_SKIPS:
             self.skips.append((path, reason))
 
+    def mark(self) -> tuple[int, int, int, int, dict[str, int]]:
+        """What :meth:`rewind` takes to forget a folder that was not looked at to its end."""
+        skipped = dict(self.skipped) if self.skipped else {}
+        return len(self.candidates), self.hashed_files, self.hashed_bytes, len(self.skips), skipped
+
+    def rewind(self, mark: tuple[int, int, int, int, dict[str, int]]) -> None:
+        """Be again as it was at a mark."""
+        candidates, self.hashed_files, self.hashed_bytes, skips, self.skipped = mark
+        del self.candidates[candidates:]
+        del self.skips[skips:]
+
 
 class FolderScanner:
     """Looks at folders for one set of questions. Not for use by two threads at once."""
+
+    #: A file can be opened by its name alone, relative to its folder.
+    opens_by_name = hasattr(os, "readv")
 
     def __init__(
         self,
@@ -78,34 +94,48 @@ class FolderScanner:
         between blocks of large files (with ``per_file``, after small ones too); it may wait (processor
         budget) or raise :class:`StoppedError`."""
         self.tally = Tally()
-        self._questions = questions
-        self._excluded = excluded
+        self.questions = questions
+        self.excluded = excluded
         self._max_hash_bytes = max_hash_bytes
-        self._per_block = per_block
-        self._per_file = per_block if per_file else None
+        self.per_block = per_block
+        self.per_file = per_block if per_file else None
         #: With a processor budget the clock is looked at for every folder.
         self.always_look = per_file
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
-        self._vector = [self._buffer]
-        self._open_flags = _OPEN | _NO_ACCESS_TIME
-        self._needs_size = bool(
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        self.vector = [self.buffer]
+        self.open_flags = _OPEN | _NO_ACCESS_TIME
+        self.needs_size = bool(
             questions.size_masks
             or questions.ranged_masks
             or (max_hash_bytes is not None and questions.any_size_mask)
         )
-        more = questions.any_size_mask or questions.ranged_masks or questions.asks_more
-        self._scan = self._scan_any
-        if questions.size_masks and not questions.exact_names and not more:
-            self._scan = self._scan_sizes
-        elif questions.exact_names and not questions.size_masks and not more:
-            self._scan = self._scan_names
+        self._scan = self._choose_loop()
+
+    def _choose_loop(self) -> Callable[[FolderScanner, int, Entries, str, list[str]], int]:
+        asked = self.questions
+        if not (asked.ranged_masks or asked.asks_more):
+            kinds = [bool(kind) for kind in (asked.size_masks, asked.exact_names, asked.any_size_mask)]
+            if kinds == [True, False, False]:
+                return scan_sizes
+            if kinds == [False, True, False]:
+                return scan_names
+            one = asked.any_size_mask in _CONSTRUCTORS and len(asked.digests) == 1
+            if kinds == [False, False, True] and one and self.opens_by_name and not self.needs_size:
+                return scan_digests
+        return scan_any
+
+    @property
+    def only_algorithm(self) -> tuple[Callable[..., Any], int]:
+        """The one hash that is asked of every file: its constructor and its bit."""
+        mask = self.questions.any_size_mask
+        return _CONSTRUCTORS[mask], mask
 
     def scan(self, folder: int, path: str) -> list[str]:
         """Look at all files of an open folder; the names of its sub-folders. Raises OSError, StoppedError."""
         prefix = path if path.endswith(os.sep) else path + os.sep
         subfolders: list[str] = []
         with self._list(folder, path, prefix) as entries:
-            files = self._scan(folder, entries, prefix, subfolders)
+            files = self._scan(self, folder, entries, prefix, subfolders)
         self.tally.files += files
         return subfolders
 
@@ -130,127 +160,63 @@ class FolderScanner:
     def close(self, folder: int) -> None:
         os.close(folder)
 
-    # The loop over the entries of a folder is where a scan's time goes, so the two usual plans have one each:
-    # objects (a few exact sizes), and names. Every question asked per file costs a scan some percent.
-
-    def _scan_sizes(self, folder: int, entries: Entries, prefix: str, subfolders: list[str]) -> int:
-        masks = self._questions.size_masks
-        files = 0
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                files += 1
-                try:
-                    size = entry.stat(follow_symlinks=False).st_size
-                except OSError as error:
-                    self.tally.skip(prefix + entry.name, self._reason(error))
-                    continue
-                if size in masks:
-                    self._look(folder, entry, prefix, masks[size], False)
-            elif entry.is_dir(follow_symlinks=False):
-                subfolders.append(entry.name)
-            else:
-                self._skip_special(entry, prefix)
-        return files
-
-    def _scan_names(self, folder: int, entries: Entries, prefix: str, subfolders: list[str]) -> int:
-        names = self._questions.exact_names
-        files = 0
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                files += 1
-                if entry.name.casefold() in names:
-                    self._look(folder, entry, prefix, 0, True)
-            elif entry.is_dir(follow_symlinks=False):
-                subfolders.append(entry.name)
-            else:
-                self._skip_special(entry, prefix)
-        return files
-
-    def _scan_any(self, folder: int, entries: Entries, prefix: str, subfolders: list[str]) -> int:
-        questions = self._questions
-        any_mask = questions.any_size_mask
-        mask_of = questions.size_masks.get
-        ranges = questions.ranged_masks
-        names = questions.exact_names
-        asks_more = questions.asks_more
-        needs_size = self._needs_size
-        files = 0
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                files += 1
-                mask = any_mask
-                size = None
-                if needs_size:
-                    try:
-                        size = entry.stat(follow_symlinks=False).st_size
-                    except OSError as error:
-                        self.tally.skip(prefix + entry.name, self._reason(error))
-                        continue
-                    mask |= mask_of(size, 0)
-                    for low, high, wanted in ranges:
-                        if low <= size <= high:
-                            mask |= wanted
-                if (names and entry.name.casefold() in names) or (
-                    asks_more and questions.needs_item(entry.name, prefix + entry.name, size)
-                ):
-                    self._look(folder, entry, prefix, mask, True)
-                elif mask:
-                    self._look(folder, entry, prefix, mask, False)
-            elif entry.is_dir(follow_symlinks=False):
-                subfolders.append(entry.name)
-            else:
-                self._skip_special(entry, prefix)
-        return files
-
-    @property
-    def only_sizes(self) -> dict[int, int] | None:
-        """The sizes, if nothing else is asked of a file."""
-        return self._questions.size_masks if self._scan == self._scan_sizes else None
-
-    def look_at(self, folder: int, entry: Named, prefix: str) -> None:
-        """Look at one file, of a folder that is open, whose size was found to be a wanted one."""
-        try:
-            size = entry.stat(follow_symlinks=False).st_size
-        except OSError as error:
-            self.tally.skip(prefix + entry.name, self._reason(error))
-            return
-        if size in self._questions.size_masks:
-            self._look(folder, entry, prefix, self._questions.size_masks[size], False)
-
     def enter(self, parent: int, path: str, name: str) -> int:
         """Open a sub-folder relative to its open parent; -1 and a recorded skip if it is not entered."""
-        reason = self._excluded(path)
+        reason = self.excluded(path)
         if reason is not None:
             self.tally.skip(path, reason)
             return -1
         try:
             return os.open(name, OPEN_FOLDER, dir_fd=parent)
         except OSError as error:
-            self.tally.skip(path, self._reason(error))
+            self.skip(path, error)
             return -1
 
     # ------------------------------------------------------------------------------------------ one file
+
+    @property
+    def only_sizes(self) -> dict[int, int]:
+        """The sizes, if nothing else is asked of a file; else none."""
+        return self.questions.size_masks if self._scan is scan_sizes else {}
+
+    def look_at(self, folder: int, entry: Named, prefix: str) -> None:
+        """Look at one file, of a folder that is open, whose size was found to be a wanted one."""
+        try:
+            size = entry.stat(follow_symlinks=False).st_size
+        except OSError as error:
+            self.skip(prefix + entry.name, error)
+            return
+        if size in self.questions.size_masks:
+            self.look(folder, entry, prefix, self.questions.size_masks[size], False)
+
+    def skip(self, path: str, error: OSError) -> None:
+        """Record what could not be looked at, and why."""
+        self.tally.skip(path, self._reason(error))
 
     def _reason(self, error: OSError) -> str:
         code = code_of(error)
         return "vanished" if code == "missing" else "link" if code == "link_in_path" else code
 
-    def _skip_special(self, entry: os.DirEntry[str], prefix: str) -> None:
+    def skip_special(self, entry: os.DirEntry[str], prefix: str) -> None:
+        """Record what is neither a file nor a folder."""
         try:
             mode = entry.stat(follow_symlinks=False).st_mode
         except OSError as error:
-            self.tally.skip(prefix + entry.name, self._reason(error))
+            self.skip(prefix + entry.name, error)
             return
         self.tally.skip(prefix + entry.name, _KINDS.get(stat.S_IFMT(mode), "special_file"))
 
-    def _look(self, folder: int, entry: Named, prefix: str, mask: int, wanted: bool) -> None:
-        """Hash a file if that can matter, and keep it as a candidate if it may be part of a match."""
+    def look(self, folder: int, entry: Named, prefix: str, mask: int, wanted: bool) -> None:
+        """Hash a file if that can matter, and keep it as a candidate if it may be part of a match.
+
+        ``wanted``: it is a candidate whatever its hashes are.
+        """
         name = entry.name
         try:
-            info = entry.stat(follow_symlinks=False) if wanted or self._needs_size else None
+            info = entry.stat(follow_symlinks=False) if wanted or self.needs_size else None
             if wanted:
                 assert info is not None
-                mask |= self._questions.hash_mask(file_item(prefix + name, info.st_size, info.st_mtime))
+                mask |= self.questions.hash_mask(file_item(prefix + name, info.st_size, info.st_mtime))
             limit = self._max_hash_bytes
             if mask and limit is not None and info is not None and info.st_size > limit:
                 self.tally.skip(prefix + name, "too_large_to_hash")
@@ -259,49 +225,46 @@ class FolderScanner:
                     return
             digests: list[bytes] = []
             if mask:
-                digests, info, size = self._hash(folder, name, mask, info, wanted)
+                digests, info, size = self._hash(folder, name, mask, wanted)
             else:
                 assert info is not None
                 info = self._identify(folder, name, info)
                 size = info.st_size
         except OSError as error:
-            self.tally.skip(prefix + name, self._reason(error))
+            self.skip(prefix + name, error)
             return
-        if self._per_file is not None:
-            self._per_file()
+        if self.per_file is not None:
+            self.per_file()
         if info is not None:
-            self._keep(prefix + name, info, size, mask, digests)
+            self.keep(prefix + name, info, size, mask, digests)
 
-    def _keep(self, path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> None:
+    def keep(self, path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> None:
+        """Keep a candidate."""
         self.tally.candidates.append(candidate_of(path, info, info.st_atime, size, mask, digests))
 
     def _hash(
-        self, folder: int, name: str, mask: int, info: os.stat_result | None, wanted: bool
+        self, folder: int, name: str, mask: int, wanted: bool
     ) -> tuple[list[bytes], os.stat_result | None, int]:
         """Digests, status (None: no candidate) and size as read of one file."""
         descriptor = self._open(folder, name)
         try:
-            buffer = self._buffer
-            count = size = read_into(descriptor, self._vector)
-            if count < BUFFER_BYTES:
-                block = buffer[:count]
-                digests = [algorithm(block).digest() for bit, algorithm in _ALGORITHMS if mask & bit]
-            else:
-                hashes = [algorithm(buffer) for bit, algorithm in _ALGORITHMS if mask & bit]
-                while True:
-                    count = read_into(descriptor, self._vector)
-                    if not count:
-                        break
-                    size += count
-                    block = buffer[:count]
-                    for value in hashes:
-                        value.update(block)
-                    if self._per_block is not None:
-                        self._per_block()
-                digests = [value.digest() for value in hashes]
+            size = read_into(descriptor, self.vector)
+            block = self.buffer[:size]
+            hashes = [algorithm(block) for bit, algorithm in _ALGORITHMS if mask & bit]
+            while True:  # a read may give less than it was asked for: only nothing at all is the end
+                count = read_into(descriptor, self.vector)
+                if not count:
+                    break
+                size += count
+                block = self.buffer[:count]
+                for value in hashes:
+                    value.update(block)
+                if self.per_block is not None:
+                    self.per_block()
+            digests = [value.digest() for value in hashes]
             self.tally.hashed_files += 1
             self.tally.hashed_bytes += size
-            if not wanted and not self._questions.names_digest(digests):
+            if not wanted and not self.questions.names_digest(digests):
                 return digests, None, size
             # What is reported is the object that was read, not what stood there a moment before.
             info = os.fstat(descriptor)
@@ -317,9 +280,9 @@ class FolderScanner:
 
     def _open(self, folder: int, name: str) -> int:
         try:
-            return os.open(name, self._open_flags, dir_fd=folder)
+            return os.open(name, self.open_flags, dir_fd=folder)
         except PermissionError:
-            if self._open_flags == _OPEN:
+            if self.open_flags == _OPEN:
                 raise
         # Only a file's owner may leave its access time alone; the others keep trying per file.
         return os.open(name, _OPEN, dir_fd=folder)

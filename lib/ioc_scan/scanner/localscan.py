@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     #: share of the walk (0..1), files seen, matches: several times a second
     OnProgress = Callable[[float, int, int], None]
 
+#: A scan that takes no longer needs no workers.
+_ALONE_SECONDS = 0.25
+_SHOW_SECONDS = 0.2
+
 
 class _Screen:
     """Results that go to a function instead of a file."""
@@ -73,9 +77,13 @@ def scan_here(
 
         collect_documents([judge])
     if questions.about_files:
-        how = Settings(scope.excluded, settings.get("max_hash_bytes"), settings.get("cpu_percent", 100))
-        if how.cpu_percent == 100:
-            how.prunes = scope.prunes()
+        how = Settings(
+            scope.excluded,
+            settings.get("max_hash_bytes"),
+            settings.get("cpu_percent", 100),
+            prunes=scope.prunes(),
+            alone_seconds=_ALONE_SECONDS,
+        )
         workers = settings.get("threads", min(2, os.cpu_count() or 1))
         tick = _tick(scope.roots, screen, on_progress)
         scan_files(scope.frames(), questions, how, workers, judge.take, tick)
@@ -104,8 +112,15 @@ def _tick(
 
     progress = Progress(roots)
 
+    shown = 0.0
+
     def tick(pending: Callable[[], list[Frame]]) -> bool:
-        on_progress(progress.share(pending()), screen.status.get("files_seen", 0), screen.matches)
+        nonlocal shown
+        if (
+            time.monotonic() - shown >= _SHOW_SECONDS
+        ):  # it is asked far more often, after every block of a file
+            shown = time.monotonic()
+            on_progress(progress.share(pending()), screen.status.get("files_seen", 0), screen.matches)
         return False
 
     return tick

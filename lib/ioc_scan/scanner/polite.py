@@ -17,7 +17,10 @@ _WINDOW_SECONDS = 2.0
 
 
 def lower_priority() -> None:
-    """Lowest processor and disk priority for this process; what the system refuses is left as it is."""
+    """Lowest processor and disk priority for this process and all it starts from now on.
+
+    What the system refuses is left as it is.
+    """
     if sys.platform == "win32":
         _lower_windows()
         return

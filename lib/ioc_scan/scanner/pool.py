@@ -139,13 +139,10 @@ def _serve(
 ) -> None:
     """The life of a worker."""
     budget: Budget | None = None
-    if settings.polite or settings.cpu_percent < 100:
-        from .polite import Budget, lower_priority
+    if settings.cpu_percent < 100:
+        from .polite import Budget
 
-        if settings.polite:
-            lower_priority()
-        if settings.cpu_percent < 100:
-            budget = Budget(settings.cpu_percent)
+        budget = Budget(settings.cpu_percent)
 
     def stop() -> bool:
         if budget is not None:

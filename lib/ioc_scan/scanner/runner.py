@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import time
+from typing import Collection
 
 from .clock import Clock
 from .errors import ScannerError
@@ -18,6 +19,7 @@ from .handover import announce, asked_to_stop
 from .idle import IdleGate
 from .jobfolder import CancelledError, JobFolder, WithdrawnError, identity_of
 from .plan import Plan, load_plan
+from .polite import lower_priority
 from .protocol import (
     DONE_FOLDER,
     JOBS_FOLDER,
@@ -43,13 +45,19 @@ _MARKER_DAYS = 30
 
 
 class Runner:
-    """All jobs of one spool. ``digest``: SHA-256 of this scanner's own file, None when run from source."""
+    """All jobs of one spool. ``digest``: SHA-256 of this scanner's own file, None when run from source.
 
-    def __init__(self, spool: Spool, clock: Clock, digest: str | None, once: bool) -> None:
+    ``polite``: this process and all its own get the lowest priority once there is something to scan.
+    """
+
+    def __init__(
+        self, spool: Spool, clock: Clock, digest: str | None, once: bool, polite: bool = False
+    ) -> None:
         self._spool = spool
         self._clock = clock
         self._digest = digest
         self._once = once
+        self._polite = polite
         self._stopping = False
         self.idle = IdleGate(spool.path)
         #: Folders of jobs that need not be looked at again: they are many, and this is asked twice a second.
@@ -67,6 +75,7 @@ class Runner:
             self.run_acting()
             scans, waiting = self._due_scans()
             if scans:
+                self._step_back()
                 ScanRun(self, self._spool, self._clock, scans).run()
                 if not self._once:
                     continue
@@ -77,6 +86,12 @@ class Runner:
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
+    def _step_back(self) -> None:
+        """Before work that takes long. What acts on files meanwhile is slower too: it has 15 minutes."""
+        if self._polite:
+            self._polite = False
+            lower_priority()
+
     @property
     def stopping(self) -> bool:
         """A signal asked to end: store places, leave the jobs as they are."""
@@ -84,11 +99,11 @@ class Runner:
 
     # --------------------------------------------------------------------------------------- looking
 
-    def _open_jobs(self, acting: bool) -> list[JobFolder]:
+    def _open_jobs(self, acting: bool, but: Collection[str] = ()) -> list[JobFolder]:
         """Jobs that are not settled and may run at all; those that may not are refused here."""
         found = []
         for name in self._spool.jobs():
-            if not is_job_id(name):
+            if not is_job_id(name) or name in but:
                 continue
             try:
                 path = os.path.join(self._spool.folder(JOBS_FOLDER), name)
@@ -204,6 +219,8 @@ class Runner:
             folder.end("cancelled")
         elif self._due(folder) and word != "pause":
             kind = folder.job["kind"]
+            if kind == "critical_areas":
+                self._step_back()
             needs_plan = kind == "respond" or (kind == "critical_areas" and folder.job.get("plan_digest"))
             plan = self.load_plan(folder) if needs_plan else None
             self.start(folder)
@@ -239,6 +256,20 @@ class Runner:
         folder.write_status("waiting_idle")
         return True
 
+    def hear_waiting(self, walking: Collection[str]) -> None:
+        """The manager's words on scans that wait for the walk of others to end. Cheap when there are none."""
+        for folder in self._open_jobs(acting=False, but=walking):
+            try:
+                word = folder.control()
+                if word == "cancel":
+                    folder.end("cancelled")
+                elif word == "pause" and folder.state != "paused":
+                    folder.write_status("paused")
+            except WithdrawnError:
+                continue
+            except (ScannerError, OSError):
+                folder.close()  # it is looked at again when its turn comes
+
     def _due_scans(self) -> tuple[list[ScanJob], bool]:
         """Scan jobs that share the next walk, and whether others wait for their time or for ``resume``."""
         waiting = False
@@ -250,11 +281,11 @@ class Runner:
                     folder.end("expired", ScannerError("expired", "the scan's time is over"))
                 elif word == "cancel":
                     folder.end("cancelled")
-                elif word == "pause" or not self._due(folder):
+                elif word == "pause":
                     waiting = True
-                    if word == "pause" and folder.state not in ("pending", "paused"):
+                    if folder.state != "paused":
                         folder.write_status("paused")
-                elif self._waits_for_idle(folder):
+                elif not self._due(folder) or self._waits_for_idle(folder):
                     waiting = True
                 else:
                     job = ScanJob(folder, self.load_plan(folder), system_name())

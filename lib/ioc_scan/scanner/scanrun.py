@@ -31,6 +31,8 @@ _LOOK_SECONDS = 0.5
 #: A place is stored at least this far apart, and never costs more than one part in two hundred.
 _STORE_SECONDS = 0.2
 _STORE_SHARE = 200
+#: Of a walk by find, for each worker: one that is broken off is done again, and each costs a millisecond.
+_PIECES = 8
 #: Processor budget of a scan that waited for an idle device in vain.
 NEVER_IDLE_PERCENT = 20
 
@@ -55,6 +57,7 @@ class ScanRun:
         self._scope: Scope | None = None
         self._identities: dict[str, tuple[int, int] | None] = {}
         self._progress: Progress | None = None
+        self._taken_up = False
 
     def run(self) -> None:
         """The whole of it; every job ends in a state that says what happened."""
@@ -91,6 +94,7 @@ class ScanRun:
                     job.evaluator.unavailable(folder, reason)
                 if place is not None:
                     frames = place  # jobs with a place of their own come alone
+                    self._taken_up = True
             except WithdrawnError:
                 self._leave(job)
         return frames
@@ -104,7 +108,13 @@ class ScanRun:
             cpu_percent = min(cpu_percent, NEVER_IDLE_PERCENT)
         threads = self._settings.get("threads", min(2, os.cpu_count() or 1))
         settings = Settings(
-            self._scope.excluded, self._settings.get("max_hash_bytes"), cpu_percent, polite=True
+            self._scope.excluded,
+            self._settings.get("max_hash_bytes"),
+            cpu_percent,
+            # find knows no place to store: a scan that was broken off goes on by itself, so that it comes to
+            # an end however often that happens.
+            prunes=None if self._taken_up else self._scope.prunes(),
+            pieces=_PIECES,
         )
         workers = 1 if cpu_percent < 100 else threads
         folder_tree = self._spool.root not in (None, os.sep)
@@ -156,6 +166,7 @@ class ScanRun:
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now
             self._runner.run_acting()
+            self._runner.hear_waiting([job.folder.job_id for job in self._jobs])
             self._look(pending, now)
         if now - self._stored >= max(_STORE_SECONDS, self._store_cost * _STORE_SHARE):
             self._store(pending())

@@ -7,6 +7,13 @@ from . import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Callable
 
+    from .folderscan import Tally
+    from .walk import Frame
+
+    OnTally = Callable[[Tally], None]
+    #: Called several times a second with the frames that are not done; True stops the walk.
+    Tick = Callable[[Callable[[], list[Frame]]], bool]
+
 #: How long a worker works on one batch before it reports.
 BATCH_SECONDS = 0.1
 
@@ -16,19 +23,23 @@ class WorkerDiedError(Exception):
 
 
 class Settings:
-    """How workers work; plain values."""
+    """How a walk works; plain values."""
 
     def __init__(
         self,
         excluded: Callable[[str], str | None],
         max_hash_bytes: int | None = None,
         cpu_percent: int = 100,
-        polite: bool = False,
         prunes: list[str] | None = None,
+        pieces: int = 1,
+        alone_seconds: float = 0.0,
     ) -> None:
-        """``prunes``: all that ``excluded`` excludes, if it is a list of folders and find may do the walk."""
+        """``prunes``: all that ``excluded`` excludes, if it is a list of folders and find may do the walk;
+        ``pieces`` of it for each worker. ``alone_seconds``: how long the walk goes on in this process before
+        workers are made for it."""
         self.excluded = excluded
         self.max_hash_bytes = max_hash_bytes
         self.cpu_percent = cpu_percent
-        self.polite = polite
         self.prunes = prunes
+        self.pieces = pieces
+        self.alone_seconds = alone_seconds

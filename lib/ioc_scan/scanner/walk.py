@@ -55,11 +55,14 @@ def walk(
     """
     end = time.monotonic() + seconds
     levels = [_Level(path, list(names)) for path, names in frames]
+    enter, scan, close = scanner.enter, scanner.scan, scanner.close
+    tally = scanner.tally
     looks = 0
     try:
         while levels:
             level = levels[-1]
-            if not level.names:
+            names = level.names
+            if not names:
                 levels.pop().close(scanner)
                 continue
             looks += 1
@@ -68,14 +71,33 @@ def walk(
             if level.folder < 0 and not _reopen(level, scanner):
                 levels.pop()
                 continue
+            name = names[-1]
+            if name:
+                path = level.prefix + name
+                folder = enter(level.folder, path, name)
+            else:
+                path = level.path
+                folder = scanner.again(level.folder, path)
+            if folder < 0:
+                names.pop()
+                continue
+            mark = tally.mark()
             try:
-                deeper = _step(scanner, level)
+                subfolders = scan(folder, path)
             except StoppedError:
+                tally.rewind(mark)  # the name stays in its frame: the folder is looked at again
+                close(folder)
                 break
-            if deeper is not None:
-                levels.append(deeper)
-                if len(levels) > MAX_OPEN_FOLDERS:
-                    levels[-MAX_OPEN_FOLDERS - 1].close(scanner)
+            except OSError as error:
+                tally.skip(path, code_of(error))
+                subfolders = []
+            names.pop()
+            if not subfolders:
+                close(folder)
+                continue
+            levels.append(_Level(path, subfolders, scanner.hold(folder)))
+            if len(levels) > MAX_OPEN_FOLDERS:
+                levels[-MAX_OPEN_FOLDERS - 1].close(scanner)
         return [(level.path, level.names) for level in levels if level.names]
     finally:
         for level in levels:
@@ -90,36 +112,6 @@ def _reopen(level: _Level, scanner: FolderScanner) -> bool:
         reason = code_of(error)
         scanner.tally.skip(level.path, "vanished" if reason == "missing" else reason)
         return False
-
-
-def _step(scanner: FolderScanner, level: _Level) -> _Level | None:
-    """Look at the last name of a level; the level below it, if there is one. Raises StoppedError."""
-    name = level.names[-1]
-    if name:
-        path = level.prefix + name
-        folder = scanner.enter(level.folder, path, name)
-    else:
-        path = level.path
-        folder = scanner.again(level.folder, path)
-    if folder < 0:
-        level.names.pop()
-        return None
-    before = len(scanner.tally.candidates)
-    try:
-        subfolders = scanner.scan(folder, path)
-    except StoppedError:
-        # The name stays in its frame; what was found in the folder so far will be found again.
-        del scanner.tally.candidates[before:]
-        scanner.close(folder)
-        raise
-    except OSError as error:
-        scanner.tally.skip(path, code_of(error))
-        subfolders = []
-    level.names.pop()
-    if subfolders:
-        return _Level(path, subfolders, scanner.hold(folder))
-    scanner.close(folder)
-    return None
 
 
 def split(frames: list[Frame], parts: int) -> tuple[list[Frame], list[Frame]]:

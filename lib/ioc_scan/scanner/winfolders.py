@@ -36,10 +36,12 @@ _NOT_HELD = 0
 class WindowsFolderScanner(FolderScanner):
     """The numbers that stand for folders are handles."""
 
+    opens_by_name = False
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         #: A listing tells sizes and attributes at no cost.
-        self._needs_size = True
+        self.needs_size = True
         self._handled_by_driver: str | None = None
         self._accessed = 0.0
 
@@ -61,7 +63,7 @@ class WindowsFolderScanner(FolderScanner):
             return -1
 
     def enter(self, parent: int, path: str, name: str) -> int:
-        reason = self._excluded(path)
+        reason = self.excluded(path)
         if reason is not None:
             self.tally.skip(path, reason)
             return -1
@@ -89,7 +91,7 @@ class WindowsFolderScanner(FolderScanner):
             else:
                 self.tally.skip(prefix + entry.name, reason)
 
-    def _look(self, folder: int, entry: Named, prefix: str, mask: int, wanted: bool) -> None:
+    def look(self, folder: int, entry: Named, prefix: str, mask: int, wanted: bool) -> None:
         path = prefix + entry.name
         info = entry.stat(follow_symlinks=False)
         if is_elsewhere(info.st_file_attributes):
@@ -99,9 +101,9 @@ class WindowsFolderScanner(FolderScanner):
             return
         self._accessed = info.st_atime
         self._handled_by_driver = long_path(path) if has_handler(info.st_file_attributes) else None
-        super()._look(folder, entry, prefix, mask, wanted)
+        super().look(folder, entry, prefix, mask, wanted)
 
-    def _keep(self, path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> None:
+    def keep(self, path: str, info: os.stat_result, size: int, mask: int, digests: list[bytes]) -> None:
         """With the moment it was last accessed before we did."""
         self.tally.candidates.append(candidate_of(path, info, self._accessed, size, mask, digests))
 

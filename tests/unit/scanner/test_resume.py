@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ioc_scan.scanner.protocol import withdraw_job, write_control
 
-from tests.unit.scanner.support import Device, environment, item_for, objects_plan
+from tests.unit.scanner.support import PYTHON, Device, environment, item_for, objects_plan
 
 FILES_PER_FOLDER = 40
 SIZE = 60_000
@@ -50,6 +50,26 @@ SLOW = {"scope": "all", "cpu_percent": 4}
 
 def start(device: Device) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(device.command(), env=environment())
+    _started.append(process)
+    return process
+
+
+#: The runner, with a find that takes its time, for pieces of a folder or two.
+_SLOW_FIND = """
+import sys
+from ioc_scan.scanner import findfilter
+from ioc_scan.scanner.__main__ import main
+findfilter._FIND, findfilter._SHARED_FOLDERS = sys.argv[1], 8
+sys.exit(main(["run", "--spool", sys.argv[2]]))
+"""
+
+
+def start_with_slow_find(device: Device) -> subprocess.Popen[bytes]:
+    stand_in = device.base / "find"
+    stand_in.write_text('#!/bin/sh\n/usr/bin/find "$@" && sleep 1\n')
+    stand_in.chmod(0o700)
+    command = [PYTHON, "-c", _SLOW_FIND, str(stand_in), str(device.spool)]
+    process = subprocess.Popen(command, env=environment())
     _started.append(process)
     return process
 
@@ -109,6 +129,64 @@ def test_pause_and_resume_by_word(device: Device) -> None:
     assert status_of(device)["state"] == "done"
     assert status_of(device)["files_seen"] == 30 * FILES_PER_FOLDER + 12
     assert found(device) == ALL
+
+
+def test_a_walk_by_find_is_paused_at_a_piece_and_goes_on_without_it(device: Device) -> None:
+    device.publish(device.job("scan", "s"))
+    process = start_with_slow_find(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    write_control(device.spool, "s", "pause")
+    wait_for(lambda: status_of(device)["state"] == "paused", 2.5)
+    assert status_of(device)["files_seen"] < 30 * FILES_PER_FOLDER
+    assert json.loads((device.spool / "jobs" / "s" / "checkpoint.json").read_text())["frames"]
+    begin = time.monotonic()
+    write_control(device.spool, "s", "resume")
+    process.wait(timeout=60)
+    assert time.monotonic() - begin < 4  # the same find would need longer
+    outcome = device.outcome("s")
+    assert outcome.status["state"] == "done"
+    assert outcome.status["files_seen"] == outcome.of("summary")[0]["files"] == 30 * FILES_PER_FOLDER + 12
+    assert found(device) == ALL
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 0.7])
+def test_a_walk_by_find_that_is_killed_finds_the_same_each_once(device: Device, seconds: float) -> None:
+    device.publish(device.job("scan", "s"))
+    process = start_with_slow_find(device)
+    wait_for(lambda: status_of(device)["state"] == "running")
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+    assert status_of(device)["state"] == "running"
+    device.run()
+    outcome = device.outcome("s")
+    assert outcome.status["state"] == "done"
+    assert outcome.status["files_seen"] == 30 * FILES_PER_FOLDER + 12
+    assert found(device) == ALL
+
+
+def test_a_job_that_is_paused_before_its_start_says_so(device: Device) -> None:
+    device.publish(device.job("scan", "s"))
+    write_control(device.spool, "s", "pause")
+    device.run("--once", timeout=10)
+    assert status_of(device)["state"] == "paused"
+    write_control(device.spool, "s", "resume")
+    device.run()
+    assert status_of(device)["state"] == "done"
+    assert found(device) == ALL
+
+
+def test_a_job_that_waits_for_the_walk_of_another_hears_pause_and_cancel(device: Device) -> None:
+    device.publish(device.job("scan", "s", settings=SLOW))
+    process = start(device)
+    wait_for(lambda: status_of(device)["files_seen"] > 0)
+    for job_id, word in (("t", "pause"), ("u", "cancel")):
+        device.publish(device.job("scan", job_id))
+        write_control(device.spool, job_id, word)
+    wait_for(lambda: status_of(device, "t")["state"] == "paused", 5)
+    wait_for(lambda: status_of(device, "u")["state"] == "cancelled", 5)
+    assert status_of(device)["state"] == "running"
+    process.kill()
 
 
 def test_a_signal_stores_the_place_and_the_next_runner_goes_on(device: Device) -> None:

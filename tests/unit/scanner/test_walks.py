@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ioc_scan.openioc.plan import compile_plan
-from ioc_scan.scanner import filescan, findfilter
+from ioc_scan.scanner import findfilter, localscan
 from ioc_scan.scanner.localscan import scan_here
 from ioc_scan.scanner.plan import load_plan
 
@@ -50,35 +50,89 @@ def see(folder: Path, plan: bytes, excludes: list[str], **how: Any) -> tuple[Any
     return sorted((line["path_b64"], line["inode"], line["sha256"]) for line in lines), summary
 
 
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that a find was started for. Trees of tests are small: hardly any folder is left to ourselves."""
+    asked: list[str] = []
+    start = findfilter._Find.start
+
+    def noted(find: findfilter._Find) -> None:
+        asked.extend(find.folders)
+        start(find)
+
+    monkeypatch.setattr(findfilter._Find, "start", noted)
+    monkeypatch.setattr(findfilter, "_SHARED_FOLDERS", 1)
+    return asked
+
+
 @pytest.mark.parametrize("seed", range(12))
-def test_find_workers_and_own_walk_agree(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_workers_and_own_walk_agree(
+    tmp_path: Path, seed: int, used: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     grow(tmp_path, seed)
     chance = random.Random(seed)
     below = sorted(str(path) for path in tmp_path.rglob("*") if path.is_dir() and not path.is_symlink())
     excludes = chance.sample(below, min(2, len(below)))
     excludes = [path for path in excludes if not any(character in path for character in "*?[")]
-    plan = objects_plan(EVIL)
-    used = []
-    real = findfilter.scan_with_find
-    monkeypatch.setattr(filescan, "scan_with_find", lambda *words: used.append(1) or real(*words))
-    by_find = see(tmp_path, plan, excludes)
-    assert used, "find was not asked"
+    others = [bytes(size) for size in chance.sample(range(1, 4000), seed * 3)]
+    plan = objects_plan(EVIL, *others)
+    monkeypatch.setattr(findfilter, "_SHARED_FOLDERS", 1 + seed % 4)
+    by_find = see(tmp_path, plan, excludes, threads=1 + seed % 3)
+    if seed % 4 == 0:
+        assert used == [str(tmp_path)]
     monkeypatch.setattr(findfilter, "_FIND", "/no/such/find")
+    asked = len(used)
+    monkeypatch.setattr(localscan, "_ALONE_SECONDS", 0.0)
     by_workers = see(tmp_path, plan, excludes, threads=2)
     monkeypatch.delattr(os, "fork")
     alone = see(tmp_path, plan, excludes)
     assert by_find == by_workers == alone
-    assert len(used) == 1
+    assert len(used) == asked
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 1",
+        "echo find: unrecognized: -printf >&2; exit 1",
+        "printf ...; kill -9 $$",
+        "exec /no/such/find",
+    ],
+)
 def test_a_find_that_fails_is_replaced_by_the_own_walk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, script: str, used: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "evil").write_bytes(EVIL)
-    expected = see(tmp_path, objects_plan(EVIL), [])
-    monkeypatch.setattr(findfilter, "_FIND", "/bin/false")
-    assert see(tmp_path, objects_plan(EVIL), []) == expected
+    tree, stand_in = tmp_path / "tree", tmp_path / "find"
+    tree.mkdir()
+    (tree / "evil").write_bytes(EVIL)
+    expected = see(tree, objects_plan(EVIL), [])
+    stand_in.write_text("#!/bin/sh\n" + script + "\n")
+    stand_in.chmod(0o700)
+    monkeypatch.setattr(findfilter, "_FIND", str(stand_in))
+    assert see(tree, objects_plan(EVIL), []) == expected
     assert len(expected[0]) == 1
+    assert len(used) == 2
+
+
+def test_what_find_could_not_read_is_told_once(
+    tmp_path: Path, used: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As find says it: root may read everything, so a stand-in complains."""
+    tree, stand_in = tmp_path / "tree", tmp_path / "find"
+    tree.mkdir()
+    (tree / "evil").write_bytes(EVIL)
+    stand_in.write_text(
+        '#!/bin/sh\n/usr/bin/find "$@"\n'
+        "echo \"find: '/x: y': Permission denied\" >&2; echo \"find: '/z': No such file or directory\" >&2; exit 1\n"
+    )
+    stand_in.chmod(0o700)
+    monkeypatch.setattr(findfilter, "_FIND", str(stand_in))
+    matches, summary = see(tree, objects_plan(EVIL), [])
+    assert len(matches) == 1 and summary["files"] == 1
+    assert summary["skipped"] == [
+        {"reason": "not_permitted", "count": 1},
+        {"reason": "vanished", "count": 1},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +151,7 @@ def test_other_plans_see_the_same_with_and_without_workers(
     for number in range(20):
         (tmp_path / "deep" / f"f{number}").write_bytes(b"x" * number * 100)
     plan = compile_plan([(any_ioc(*items), "hunt")])
+    monkeypatch.setattr(localscan, "_ALONE_SECONDS", 0.0)
     pooled = see(tmp_path, plan, [], threads=3)
     monkeypatch.delattr(os, "fork")
     assert see(tmp_path, plan, []) == pooled
