@@ -139,7 +139,8 @@ class HttpClient:
             raise SourceUnavailable(
                 "source_tls",
                 f"{shown}: the certificate of the sandbox, or ours, is not accepted",
-                "set ca_file to the authority that signed it; checking cannot be switched off",
+                "set ca_file to the authority that signed it; checking cannot be switched off (from Python 3.13 on, "
+                "certificates without key identifiers and key usage are refused)",
             ) from None
         except requests.exceptions.Timeout:
             raise SourceUnavailable(
