@@ -60,6 +60,10 @@ def collect(request: Request) -> Iterator[Item]:
             for field in request.fields
         ):
             _add_network(item)
+    elif request.system == "windows":
+        from .windows import system_facts
+
+        _set_network(item, *system_facts(item))
     else:
         _add_from_psutil(item, request)
     yield item
@@ -169,6 +173,11 @@ def _set_network(item: Item, cards: list[tuple[str, bytes | None]], found: list[
     )
 
 
+def is_outer(address: str) -> bool:
+    """Whether other machines may see an address."""
+    return not address.startswith(("127.", "169.254.", "fe80:")) and address != "::1"
+
+
 def _add_from_psutil(item: Item, request: Request) -> None:
     try:
         import psutil
@@ -180,9 +189,7 @@ def _add_from_psutil(item: Item, request: Request) -> None:
     memory = psutil.virtual_memory()
     item.update(totalphysical=memory.total, availphysical=memory.available)
     item["uptime"] = time.time() - psutil.boot_time()
-    if request.system == "windows":
-        item["buildNumber"] = platform.version().rpartition(".")[2]
-    elif request.wants("loggedOnUser"):
+    if request.wants("loggedOnUser"):
         item["loggedOnUser"] = sorted({session.name for session in psutil.users()})
     cards, found = [], []
     for name, addresses in psutil.net_if_addrs().items():
@@ -193,7 +200,6 @@ def _add_from_psutil(item: Item, request: Request) -> None:
                 parts = text.replace("-", ":").split(":")
                 raw = bytes(int(part, 16) for part in parts) if len(parts) == 6 else None
             elif entry.family in (socket.AF_INET, socket.AF_INET6):
-                outer = not text.startswith(("127.", "169.254.", "fe80:")) and text != "::1"
-                found.append((outer, text))
+                found.append((is_outer(text), text))
         cards.append((name, raw))
     _set_network(item, cards, found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import os
+import platform
 from typing import Any, Iterator
 
 from .arp import named, spellings
@@ -15,14 +16,13 @@ from .base import IDENTITY, Item, Request
 from .powershell import objects, seconds
 from .processes import path_and_folder
 from .routes import route_item
+from .systeminfo import is_outer
 
 _CIM = "Get-CimInstance -ClassName "
 _USERS = _CIM + (
     "Win32_UserAccount -Filter 'LocalAccount=True' | Select-Object Name,FullName,Description,Disabled,SID"
 )
 _DNS = "Get-DnsClientCache | Select-Object Entry,RecordName,RecordType,Data,DataLength,TimeToLive"
-_NEIGHBOURS = "Get-NetNeighbor | Select-Object IPAddress,InterfaceAlias,LinkLayerAddress,State"
-_ROUTES = "Get-NetRoute | Select-Object DestinationPrefix,NextHop,InterfaceAlias,RouteMetric"
 _EVENTS = (
     "Get-WinEvent -MaxEvents {count} -FilterHashtable @{{LogName='Application','System','Security';"
     "StartTime=(Get-Date).AddDays(-{days})}} | Select-Object Id,ProviderName,LogName,TimeCreated,MachineName,"
@@ -55,6 +55,8 @@ _START_MODES = {
 }
 _START_MODES.update(Boot="SERVICE_BOOT_START", System="SERVICE_SYSTEM_START")
 _STATES = {"Running": "SERVICE_RUNNING", "Stopped": "SERVICE_STOPPED", "Paused": "SERVICE_PAUSED"}
+_STATES.update({"Start Pending": "SERVICE_START_PENDING", "Stop Pending": "SERVICE_STOP_PENDING"})
+_STATES.update({"Continue Pending": "SERVICE_CONTINUE_PENDING", "Pause Pending": "SERVICE_PAUSE_PENDING"})
 
 
 def _native(name: str) -> Any:
@@ -187,8 +189,19 @@ def dns_item(entry: dict[str, Any]) -> Item:
     }
 
 
+def system_facts(item: Item) -> tuple[list[tuple[str, bytes | None]], list[tuple[bool, str]]]:
+    """Fill in what Windows says of itself; (adapters, addresses) as :mod:`.systeminfo` takes them."""
+    winnetwork = _native("winnetwork")
+    item["totalphysical"], item["availphysical"] = winnetwork.memory()
+    item["uptime"] = winnetwork.uptime_seconds()
+    item["buildNumber"] = platform.version().rpartition(".")[2]
+    cards = winnetwork.cards()
+    found = [(is_outer(address), address) for card in cards for address in card.addresses]
+    return [(card.name, card.hardware if len(card.hardware) == 6 else None) for card in cards], found
+
+
 def neighbours() -> Iterator[Item]:
-    for entry in objects(_NEIGHBOURS, "neighbours"):
+    for entry in _native("winnetwork").neighbours():
         yield neighbour_item(entry)
 
 
@@ -210,7 +223,7 @@ def neighbour_item(entry: dict[str, Any]) -> Item:
 
 
 def routes() -> Iterator[Item]:
-    for entry in objects(_ROUTES, "routes"):
+    for entry in _native("winnetwork").routes():
         item = route_entry(entry)
         if item is not None:
             yield item

@@ -21,6 +21,9 @@ _TOKEN_QUERY, _TOKEN_USER = 8, 1
 _COMMAND_LINE = 60  #: ProcessCommandLineInformation, since Windows 8.1
 _TCP_ALL_WITH_OWNER, _UDP_WITH_OWNER = 5, 1
 _TOO_SMALL = 122
+#: What Wine says of a table that changes while it is read.
+_OUT_OF_MEMORY = 14
+_TRIES = 50
 #: Seconds between 1601, where Windows' times begin, and 1970.
 _EPOCH_SECONDS = 11644473600
 
@@ -175,16 +178,17 @@ def _table(function: Any, family: int, kind: int, row: Any) -> list[Any]:
     """The rows of one table; it may grow between the question for its size and the one for it."""
     size = _DWORD(0)
     buffer = None
-    for _ in range(10):
+    error = 0
+    for _ in range(_TRIES):
         error = function(buffer, ctypes.byref(size), False, family, kind, 0)
         if error == _TOO_SMALL:
             size.value += 4096
             buffer = ctypes.create_string_buffer(size.value)
-        elif error:
-            raise ctypes.WinError(error)
-        elif buffer is None:
+        elif error == 0 and buffer is None:
             return []
-        else:
+        elif error == 0:
             count = _DWORD.from_buffer(buffer).value
             return list((row * count).from_buffer(buffer, ctypes.sizeof(_DWORD)))
-    raise ctypes.WinError(_TOO_SMALL)
+        elif error != _OUT_OF_MEMORY:
+            break
+    raise ctypes.WinError(error)
