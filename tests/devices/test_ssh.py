@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ioc_scan.config import load_config
-from ioc_scan.devices import build_manager, build_managers, ssh_round
+from ioc_scan.devices import bootstrap, build_manager, build_managers, ssh_round
 from ioc_scan.devices.base import DeviceManager, EventKind
 from ioc_scan.devices.inventory import load_inventory
 from ioc_scan.devices.spooled import Visit
@@ -210,13 +210,43 @@ class TestDevices:
         control.received_bytes = 0
         read_all(fleet.manager, "task1.1")
         assert 0 < control.received_bytes < 5000
-        (shipped,) = (fleet.spool("ws01") / "scanner").iterdir()
+        (shipped,) = (fleet.spool("ws01") / "scanner").glob("*.pyz")
         assert hashlib.sha256(shipped.read_bytes()).hexdigest() == shipped.stem
         shipped.write_bytes(b"import os; os.abort()")
         control.received_bytes = 0
         read_all(fleet.manager, "task1.1")
         assert control.received_bytes > size
         assert hashlib.sha256(shipped.read_bytes()).hexdigest() == shipped.stem
+
+    @pytest.mark.parametrize("damage", ["cut off", "a module gone", "no list"])
+    def test_what_the_scanner_is_unpacked_to_is_made_anew_if_it_is_not_whole(
+        self, fleet: SshFleet, damage: str
+    ) -> None:
+        CONTRACT.place_unstarted(fleet, device_ids=["ws01"])
+        (unpacked,) = (path for path in (fleet.spool("ws01") / "scanner").iterdir() if path.is_dir())
+        module = unpacked / "ioc_scan_scanner" / "visit.py"
+        content = module.read_bytes()
+        if damage == "cut off":
+            module.write_bytes(b"")
+        elif damage == "a module gone":
+            module.unlink()
+        else:
+            (unpacked / "sizes.json").write_text("{")
+            module.write_bytes(b"")
+        events = CONTRACT.run(fleet, CONTRACT.scan_job(fleet, "task2.1", device_ids=["ws01"]))
+        assert states(events, "ws01")[-1] == "done"
+        assert module.read_bytes() == content
+        assert len(list(unpacked.parent.iterdir())) == 2
+
+    def test_where_it_cannot_be_unpacked_it_runs_from_its_file(
+        self, fleet: SshFleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program = bootstrap._PROGRAM.replace("archive.extractall(new)", "raise OSError")
+        assert program != bootstrap._PROGRAM
+        monkeypatch.setattr(bootstrap, "_PROGRAM", program)
+        events = CONTRACT.run(fleet, CONTRACT.scan_job(fleet, device_ids=["ws01"]))
+        assert states(events, "ws01")[-1] == "done"
+        assert [path.suffix for path in (fleet.spool("ws01") / "scanner").iterdir()] == [".pyz"]
 
     def test_a_spool_open_to_others_is_refused(self, fleet: SshFleet) -> None:
         fleet.spool("ws01").mkdir(parents=True, mode=0o755)

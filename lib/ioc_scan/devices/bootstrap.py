@@ -5,6 +5,9 @@ The command line is fixed but for quoted constants; everything else travels thro
 1. we send a line ``{"digest", "length", "spool"}`` (after the sudo password, where there is one);
 2. the device answers ``have`` or ``need``, and gets the scanner's bytes if it needs them;
 3. the scanner, its digest checked, runs the visit that follows on stdin.
+
+It runs from a folder beside the file, unpacked once, so that Python keeps its bytecode there: compiling would be half
+of what a look costs a device. Where that folder cannot be made, or is not whole, it runs from the file itself.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ _PYTHONS = (
 
 #: Runs on the device, on Python 3.8 and later. Reads stdin without a buffer: what follows belongs to the visit.
 _PROGRAM = r"""
-import hashlib, json, os, stat, sys, zipimport
+import hashlib, json, os, stat, sys
 os.umask(0o077)
 def read(count):
     parts = []
@@ -68,9 +71,40 @@ else:
     if not good():
         os.unlink(path)
         sys.exit(73)
-sys.argv = [path, "visit", "--spool", start["spool"]]
-sys.path.insert(0, path)
-exec(zipimport.zipimporter(path).get_code("__main__"), {"__name__": "__main__"})
+code = path[:-4]
+sizes = os.path.join(code, "sizes.json")
+def whole():
+    try:
+        with open(sizes) as stream:
+            return all(os.path.getsize(os.path.join(code, n)) == size for n, size in json.load(stream).items())
+    except (OSError, ValueError):
+        return False
+def unpack():
+    import shutil, zipfile
+    new = code + ".%d" % os.getpid()
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(new)
+        listed = {info.filename: info.file_size for info in archive.infolist()}
+    with open(os.path.join(new, "sizes.json"), "w") as stream:
+        json.dump(listed, stream)
+    try:
+        os.rename(new, code)
+    except OSError:
+        old = new + ".old"
+        if not whole():
+            os.rename(code, old)
+            os.rename(new, code)
+        for name in (new, old):
+            shutil.rmtree(name, ignore_errors=True)
+place = code
+if not whole():
+    try:
+        unpack()
+    except OSError:
+        place = path
+sys.path.insert(0, place)
+from ioc_scan_scanner.__main__ import main
+sys.exit(main(["visit", "--spool", start["spool"]]))
 """
 
 

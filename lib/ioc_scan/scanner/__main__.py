@@ -10,6 +10,7 @@ version                    this scanner's version and digest, as JSON
 
 from __future__ import annotations
 
+import os
 import sys
 
 from . import TYPE_CHECKING, __version__
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
 
 
 def own_file() -> str | None:
-    """The zipapp this runs from, or None for a source tree."""
+    """The zipapp this runs from, or is unpacked beside (as over SSH); None for a source tree."""
     archive = getattr(globals().get("__loader__"), "archive", None)
-    return archive if isinstance(archive, str) else None
+    if isinstance(archive, str):
+        return archive
+    beside = _folder() + ".pyz"
+    return beside if os.path.isfile(beside) else None
+
+
+def _folder() -> str:
+    """Where this package lies: a folder, unless it runs from a zipapp."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def own_digest() -> str | None:
@@ -60,7 +69,8 @@ def _visit(arguments: Arguments) -> int:
     path = own_file()
     if path is None:
         raise ScannerError("no_zipapp", "visit needs the scanner as one file", "build it with build-scanner")
-    return serve(arguments["spool"][0], sys.stdin.buffer, sys.stdout.buffer, runner_command(path))
+    place = _folder() if os.path.isdir(_folder()) else path
+    return serve(arguments["spool"][0], sys.stdin.buffer, sys.stdout.buffer, runner_command(place))
 
 
 def _threads(arguments: Arguments) -> int:
