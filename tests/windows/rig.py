@@ -182,7 +182,10 @@ class Windows:
             done = self.run(version, "C:\\" + script.name, *arguments, timeout=timeout)
         finally:
             script.unlink()
-        return json.loads(done.stdout.splitlines()[-1])
+        try:
+            return json.loads(done.stdout.splitlines()[-1])
+        except (IndexError, ValueError):
+            pytest.fail(f"no JSON: {done.stdout[-300:]!r} {done.stderr[-300:]!r}")
 
 
 def _run(

@@ -40,7 +40,7 @@ def collect(request: Request) -> Iterator[Item]:
         "hostname": socket.gethostname(),
         "machine": socket.gethostname(),
         "OS": _system(request.system),
-        "OSbitness": "64-bit" if platform.machine().endswith("64") else "32-bit",
+        "OSbitness": "64-bit" if _machine(request.system).endswith("64") else "32-bit",
         "platform": {"windows": "win", "macos": "osx"}.get(request.system, request.system),
         "timezone": time.tzname[0],
         "user": _own_user(),
@@ -69,7 +69,18 @@ def collect(request: Request) -> Iterator[Item]:
     yield item
 
 
+def _machine(system: str) -> str:
+    # From Python 3.12 on, platform asks Windows through WMI, which takes seconds or hangs.
+    if system == "windows":
+        return os.environ.get("PROCESSOR_ARCHITEW6432") or os.environ.get("PROCESSOR_ARCHITECTURE", "")
+    return platform.machine()
+
+
 def _system(system: str) -> str:
+    if system == "windows":
+        from .windows import product
+
+        return product()
     if system == "linux":
         for path in ("/etc/os-release", "/usr/lib/os-release"):
             try:

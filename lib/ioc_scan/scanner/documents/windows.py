@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import os
-import platform
 from typing import Any, Iterator
 
 from .arp import named, spellings
@@ -189,12 +188,18 @@ def dns_item(entry: dict[str, Any]) -> Item:
     }
 
 
+def product() -> str:
+    """As ``Windows 10 Pro 10.0.19045``."""
+    winnetwork = _native("winnetwork")
+    return " ".join((winnetwork.product_name(), ".".join(map(str, winnetwork.version()))))
+
+
 def system_facts(item: Item) -> tuple[list[tuple[str, bytes | None]], list[tuple[bool, str]]]:
     """Fill in what Windows says of itself; (adapters, addresses) as :mod:`.systeminfo` takes them."""
     winnetwork = _native("winnetwork")
     item["totalphysical"], item["availphysical"] = winnetwork.memory()
     item["uptime"] = winnetwork.uptime_seconds()
-    item["buildNumber"] = platform.version().rpartition(".")[2]
+    item["buildNumber"] = str(winnetwork.version()[2])
     cards = winnetwork.cards()
     found = [(is_outer(address), address) for card in cards for address in card.addresses]
     return [(card.name, card.hardware if len(card.hardware) == 6 else None) for card in cards], found

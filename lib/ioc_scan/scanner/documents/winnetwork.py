@@ -1,4 +1,4 @@
-"""Network and memory of a Windows machine, asked of the system itself.
+"""Network, memory and version of a Windows machine, asked of the system itself.
 
 Structures: Microsoft's reference of iphlpapi (IP_ADAPTER_ADDRESSES, MIB_IPNET_ROW2, MIB_IPFORWARD_ROW2).
 """
@@ -11,6 +11,7 @@ assert sys.platform == "win32"
 
 import ctypes  # noqa: E402
 import socket  # noqa: E402
+import winreg  # noqa: E402
 from ctypes import wintypes  # noqa: E402
 from typing import Any, Dict, Iterator, NamedTuple  # noqa: E402
 
@@ -23,6 +24,9 @@ _FLAGS = 0x2 | 0x4 | 0x8
 _ANY_FAMILY, _TOO_SMALL, _NO_DATA = 0, 111, 232
 #: No such protocol on this machine (1: under Wine), or no entries.
 _NOTHING = frozenset((1, 50, 1168))
+
+_PRODUCT_KEY = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
+_WINDOWS_11 = (10, 0, 22000)
 
 _DWORD, _VOID, _BYTE = wintypes.DWORD, ctypes.c_void_p, ctypes.c_ubyte
 _iphlpapi = ctypes.WinDLL("iphlpapi")
@@ -179,3 +183,20 @@ def memory() -> tuple[int, int]:
 
 def uptime_seconds() -> float:
     return float(_ticks() / 1000)
+
+
+def version() -> tuple[int, int, int]:
+    """Major, minor, build."""
+    found = sys.getwindowsversion().platform_version  # the true one, whatever this program says it knows
+    return (found[0], found[1], found[2])
+
+
+def product_name() -> str:
+    """As ``Windows 10 Pro``; Windows 11 calls itself 10 there."""
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _PRODUCT_KEY) as key:
+            name = str(winreg.QueryValueEx(key, "ProductName")[0])
+    except OSError:
+        return "Windows"
+    eleven = version() >= _WINDOWS_11
+    return name.replace("Windows 10", "Windows 11") if eleven else name

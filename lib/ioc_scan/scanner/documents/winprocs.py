@@ -184,9 +184,9 @@ def _table(function: Any, family: int, kind: int, row: Any) -> list[Any]:
         if error == _TOO_SMALL:
             size.value += 4096
             buffer = ctypes.create_string_buffer(size.value)
-        elif error == 0 and buffer is None:
-            return []
         elif error == 0:
+            if buffer is None:
+                return []
             count = _DWORD.from_buffer(buffer).value
             return list((row * count).from_buffer(buffer, ctypes.sizeof(_DWORD)))
         elif error != _OUT_OF_MEMORY:
