@@ -186,7 +186,7 @@ def protected(name, pid, critical):
 
 
 def service():
-    return next(pid for pid, _, name in winprocesses._entries() if name == "services.exe")
+    return next(pid for pid, _, name in winprocesses.entries() if name == "services.exe")
 
 
 def substituted(handle):

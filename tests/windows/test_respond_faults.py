@@ -40,7 +40,7 @@ def test_at_every_file_operation(windows: Windows, fault: str, kind: str) -> Non
     check(at_every_operation(windows, VERSIONS[-1], fault, kind, 1, 1))
 
 
-@pytest.mark.parametrize(("version", "kind"), zip(VERSIONS, ["respond", "restore"], strict=True))
+@pytest.mark.parametrize(("version", "kind"), list(zip(VERSIONS, ["respond", "restore"], strict=True)))
 def test_a_process_that_really_ends(windows: Windows, version: str, kind: str) -> None:
     """The same with processes that end for good, at a few operations: what they held goes with them."""
     base, where = windows.folder(f"exit-{kind}")

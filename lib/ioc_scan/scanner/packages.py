@@ -110,8 +110,7 @@ def _read_rpm(root: bytes, database: str, stamps: tuple[tuple[int, int], ...]) -
         [os.fsencode(command), *arguments, b"--dbpath", os.fsencode(database), *_RPM_LIST],
         env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         timeout=_RPM_SECONDS,
         check=False,
     )

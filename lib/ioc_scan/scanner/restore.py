@@ -1,7 +1,7 @@
 """Putting quarantined objects back, and removing them for good.
 
 The file appears under its name only when it is complete and verified, never over another one: how, say
-:class:`.posixfiles.PosixFresh` and :class:`.winfiles.WindowsFresh`.
+:class:`.posixfiles.PosixFresh` and :class:`.winfresh.WindowsFresh`.
 """
 
 from __future__ import annotations

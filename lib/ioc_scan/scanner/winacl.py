@@ -117,33 +117,18 @@ class _Descriptor:
 
 
 def give_descriptor(handle: int, text: object) -> list[str]:
-    """Give an open file the permissions of ``text``; what it now lacks, in words.
+    """Give an open file the owner and permissions of ``text``; what it now lacks, in words.
 
-    Permissions come back exactly, inherited ones as they were. The owner stays who runs the scanner: to give
-    files to others is a privilege of its own, and the permissions name all others anyway.
+    Permissions come back exactly, inherited ones as they were. To name another owner than oneself is a
+    privilege (:mod:`.winprivileges`).
     """
     if not isinstance(text, str):
-        return ["owner", "permissions"] if text is not None else []
+        return []  # taken from where there are none
     missing = []
-    try:
-        with _Descriptor(text) as descriptor:
-            _check(_set(handle, _DACL, descriptor))
-    except OSError:
-        missing.append("permissions")
-    try:
-        if not text.startswith(f"O:{_sddl_owner(handle)}"):
-            missing.append("owner")
-    except OSError:
-        missing.append("owner")
+    for word, what in (("owner", _OWNER), ("permissions", _DACL)):
+        try:
+            with _Descriptor(text) as descriptor:
+                _check(_set(handle, what, descriptor))
+        except OSError:
+            missing.append(word)
     return missing
-
-
-def _sddl_owner(handle: int) -> str:
-    """The owner as SDDL spells it: an alias for well-known ones."""
-    buffer = _read(handle, _OWNER)
-    text = wintypes.LPWSTR()
-    _check(_to_text(buffer, _REVISION, _OWNER, ctypes.byref(text), None))
-    try:
-        return str(text.value)[2:]
-    finally:
-        _free(text)
