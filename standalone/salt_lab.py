@@ -7,14 +7,18 @@ For the demo, the tests and the benchmark. What runs is what the operator is tol
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import getpass
 import json
 import os
+import pwd
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +73,7 @@ class SaltLab:
         self.password = secrets.token_hex(16)
         self.publish_port, self.return_port, self.api_port = _free_ports(3)
         self._wrap = wrap
+        self._token = tempfile.TemporaryDirectory(prefix="salt-token")  # ours, whoever owns the lab
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._write()
 
@@ -161,10 +166,9 @@ class SaltLab:
             shutil.copy(FILES / f"_{kind}" / "ioc_scan.py", folder)
 
     def give(self, path: Path) -> None:
-        """To the user of the lab, where it has one."""
-        if self.user is not None:
-            for one in (path, *path.rglob("*")):
-                shutil.chown(one, self.user)
+        """What is there to the user of the lab, where it has one."""
+        for one in (path, *path.rglob("*")) if self.user is not None else ():
+            os.chown(one, *_ids(self.user or ""), follow_symlinks=False)
 
     # -- processes
 
@@ -189,7 +193,7 @@ class SaltLab:
         settings = SaltSettings(
             self.url, ACCOUNT, self.password_file, answer_timeout_seconds=3, spare_seconds=10
         )
-        api = SaltApi(settings, self.root / "memory", clock=system_clock)
+        api = SaltApi(settings, Path(self._token.name), clock=system_clock)
 
         def all_answer() -> bool:
             with contextlib.suppress(IocScanError):
@@ -197,6 +201,10 @@ class SaltLab:
             return False
 
         _wait(all_answer, "the minions to answer")
+
+    def running(self) -> dict[str, int]:
+        """The process ids of the leaders."""
+        return {name: process.pid for name, process in self._processes.items()}
 
     def pause(self, name: str) -> None:
         """Asleep: its connection stands, it answers nothing, and it catches up when it wakes."""
@@ -222,6 +230,7 @@ class SaltLab:
 
     def close(self) -> None:
         self.stop(*self._processes)
+        self._token.cleanup()
 
     def call(self, minion: str, *words: str) -> Any:
         """``salt-call`` on a minion: what whoever is root there can ask of the master."""
@@ -246,7 +255,19 @@ class SaltLab:
                 stderr=log,
                 cwd=self.root,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
+
+
+def _ids(user: str) -> tuple[int, int]:
+    entry = pwd.getpwnam(user)
+    return entry.pw_uid, entry.pw_gid
+
+
+def _end_with_parent() -> None:
+    """Whoever started the lab may be killed: the leaders then end as if told to."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _free_ports(count: int) -> list[int]:

@@ -4,113 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ioc_scan.devices import build_manager
-from ioc_scan.devices.base import EventKind, Job
-from ioc_scan.devices.salt import SaltManager
+from ioc_scan.devices.base import EventKind
 from ioc_scan.errors import DeviceError
 
-from standalone.salt_lab import Place, SaltLab
-from standalone.salt_venv import SaltUnavailable
+from standalone.salt_lab import SaltLab
 
 from .contract import ManagerContract
 from .contract_lies import LiesContract
-from .harness import DEVICES, SAMPLE, Fleet, MovableClock, of, read_all, states, wait_for
+from .harness import DEVICES, SAMPLE, Fleet, of, read_all, states, wait_for
 from .plans import make_plan
+from .salt_fleet import CONTRACT, SaltFleet, deliver, push, running_lab
+from .salt_links import FAR, Network, Outage, live_through, running_network
+from .salt_news import TestAway, TestNews, TestNotBefore, TestOthers  # noqa: F401  collected here: they share the lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")  # its processes end here, not with the whole run
-def lab() -> Iterator[SaltLab]:
-    root = Path(tempfile.mkdtemp(prefix="salt"))  # short: the paths of its sockets may have 107 characters
-    try:
-        lab = SaltLab(
-            root, {name: Place(root / "machines" / name, root / "spools" / name) for name in DEVICES}
-        )
-    except SaltUnavailable as error:
-        shutil.rmtree(root)
-        pytest.skip(str(error))
-    try:
-        lab.start()
-        lab.await_minions()
-        yield lab
-    finally:
-        lab.close()
-        shutil.rmtree(root)
+def network() -> Iterator[Network | None]:
+    with running_network(FAR) as network:
+        yield network
 
 
-class SaltFleet(Fleet):
-    def __init__(self, lab: SaltLab, folder: Path) -> None:
-        self.lab = lab
-        self.folder = folder
-        self.clock = MovableClock()
-        self.extra: dict[str, Any] = {}
-        self.asleep: set[str] = set()
-        self._clear()
-        for device in DEVICES:
-            self.plant(device, "readme.txt", b"nothing of interest")
+@pytest.fixture(scope="module")
+def lab(network: Network | None) -> Iterator[SaltLab]:
+    if network is None:
+        with running_lab() as lab:
+            yield lab
+    else:
+        with running_lab((*DEVICES, *FAR), address=network.address, wrap=network.wrap) as lab:
+            yield lab
 
-    @property
-    def manager(self) -> SaltManager:  # type: ignore[override]
-        """A new one each time, as each action has: what one has heard the next does not know."""
-        return self.rebuild()
 
-    def _clear(self) -> None:
-        """As new: no jobs anywhere, nothing on the machines."""
-        for place in ("devices", "given", "seen", "plans", "uploads"):
-            shutil.rmtree(self.lab.jobs / place, ignore_errors=True)
-        for place in self.lab.places.values():
-            shutil.rmtree(place.machine, ignore_errors=True)
-            place.machine.mkdir(parents=True)
-            for part in ("jobs", "done", "quarantine"):
-                shutil.rmtree(place.spool / part, ignore_errors=True)
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "name": "salt",
-            "type": "salt",
-            "spool": str(self.folder / "queue"),
-            "url": self.lab.url,
-            "username": "ioc_scan",
-            "password_file": str(self.lab.password_file),
-            "answer_timeout_seconds": 4,
-            "groups": [{"name": "minions", "target": "ws*"}],
-            **self.extra,
-        }
-
-    def rebuild(self) -> SaltManager:
-        manager = build_manager(self.config(), clock=self.clock)
-        assert isinstance(manager, SaltManager)
-        return manager
-
-    def root(self, device: str) -> Path:
-        return self.lab.places[device].machine
-
-    def spool(self, device: str) -> Path:
-        return self.lab.places[device].spool
-
-    def take_offline(self, device: str) -> None:
-        self.lab.pause(device)
-        self.asleep.add(device)
-
-    def bring_back(self, device: str) -> None:
-        self.lab.wake(device)
-        self.asleep.discard(device)
-        self.lab.await_minions([device])
-
-    def close(self) -> None:
-        for device in list(self.asleep):
-            self.bring_back(device)
-        super().close()
+@pytest.fixture(scope="module", autouse=True)
+def outage(
+    lab: SaltLab, network: Network | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[Outage] | None]:
+    """Links that go down for minutes, meanwhile: the devices behind them are no other test's."""
+    if network is None:
+        yield None
+        return
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(live_through, lab, network, tmp_path_factory.mktemp("far"))
 
 
 @pytest.fixture
@@ -147,21 +89,6 @@ KEPT = ("names_another", "longer_than_any_read", "text_arrives", "flood")
 for _name in vars(LiesContract):
     if _name.startswith("test_") and not any(word in _name for word in KEPT):
         setattr(TestContract, _name, None)
-
-
-def deliver(fleet: SaltFleet, **changes: Any) -> Job:
-    job = CONTRACT.scan_job(fleet, **changes)
-    fleet.manager.publish(job)
-    fleet.manager.deliver(job.id)
-    return job
-
-
-def push(fleet: SaltFleet, device: str) -> bool:
-    """What the reactor and the schedule do; whether it went well."""
-    return fleet.manager._api.minions([device], "sync", {}) == {device: True}
-
-
-CONTRACT = ManagerContract()
 
 
 class TestLateDevices:
@@ -205,6 +132,33 @@ class TestLateDevices:
         assert push(fleet, "ws01")
         assert not fleet.job_folder("ws01", job.id).exists()
         assert read_all(fleet.manager, job.id)[0] == []
+
+
+class TestLinks:
+    """Two minions, each behind a link of its own that was down for a while, with a scan running there."""
+
+    @pytest.fixture
+    def lived(self, outage: Future[Outage] | None) -> Outage:
+        if outage is None:
+            pytest.skip("network namespaces need root and ip")
+        return outage.result(300)
+
+    @pytest.mark.parametrize("device", FAR)
+    def test_nothing_is_lost_and_nothing_comes_twice(self, lived: Outage, device: str) -> None:
+        events = lived.events[device]
+        assert len(of(events, EventKind.MATCH, device)) == 1
+        assert states(events, device)[-1] == "done"
+        assert of(events, EventKind.REJECTED) == []
+
+    @pytest.mark.parametrize("device", FAR)
+    def test_a_withdrawal_meanwhile_is_completed_afterwards(self, lived: Outage, device: str) -> None:
+        assert str(lived.withdrawals[device][0]) == "withdrawn on 0 of 1"
+        assert lived.withdrawals[device][-1].complete
+        assert not lived.left[device]
+
+    @pytest.mark.parametrize("device", FAR)
+    def test_they_are_back_soon_after_their_links(self, lived: Outage, device: str) -> None:
+        assert lived.down[device] <= lived.back[device] <= lived.down[device] + 60
 
 
 class TestMaster:

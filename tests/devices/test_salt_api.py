@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import ssl
 import subprocess
@@ -23,6 +21,8 @@ from ioc_scan.devices.salt_api import SaltApi, SaltSettings
 from ioc_scan.devices.salt_health import safe_release, too_wide
 from ioc_scan.devices.spooled import Visit, Visited
 from ioc_scan.errors import ConfigError, DeviceError
+
+from .salt_fleet import signed
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ENTRY: dict[str, Any] = {
@@ -324,13 +324,6 @@ class TestAnswers:
         part = {**self.PART, "chunk": base64.b64encode(b"x" * 1001).decode()}
         said = self.packed({**self.HONEST, "jobs": {"task1.1": part}}, keys.key("ws01"))
         assert not self.read(said, keys).reached
-
-
-def signed(text: str, key: str, nonce: str, device: str) -> dict[str, Any]:
-    """As the module on the device signs."""
-    what = "\n".join((nonce, device, text)).encode("utf-8", "replace")
-    proof = hmac.new(bytes.fromhex(key), what, hashlib.sha256).hexdigest()
-    return {"ioc_scan": 1, "id": device, "answer": text, "proof": proof, "tells": True}
 
 
 @pytest.mark.parametrize(

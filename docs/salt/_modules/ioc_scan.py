@@ -36,6 +36,9 @@ _VISIT_SECONDS = 300
 #: A status.json up to this size travels with the news; of a larger one only that there is something new.
 _NEWS_BYTES = 12 * 1024
 _JOBS_AT_ONCE = 20
+_STATUS_BYTES = 512 * 1024
+_READ_BYTES = 8 * 1024 * 1024
+_NOTHING = {"protocol": PROTOCOL, "withdrawn": [], "held": [], "failed": {}, "jobs": {}}
 #: What was told last of each job.
 _told = {}
 
@@ -47,21 +50,22 @@ def hello():
 
 def sync():
     """Do what stands for this minion: called when it starts, and now and then. True if all went well."""
-    return "error" not in _visit({}, None, True)
+    return "error" not in _visit()
 
 
-def visit(scanner, nonce, read=None, pull=True):
-    """What the pack asks: ``sync`` if ``pull``, then read results, from the offsets given for this minion.
+def visit(nonce):
+    """What the pack asks when something new stands: ``sync``, and what came of it.
 
-    ``scanner`` is the digest of the scanner the pack speaks to; ``nonce`` binds the answer to the question.
+    ``nonce`` binds the answer to the question.
     """
-    mine = (read or {}).get(__opts__["id"]) or {}  # noqa: F821
-    answer = _visit(mine, scanner, pull)
-    packed = zlib.compress(json.dumps(answer).encode("ascii"))
-    while len(packed) > _ANSWER_BYTES and _cut(answer):
-        packed = zlib.compress(json.dumps(answer).encode("ascii"))
-    tells = "ioc_scan" in (__opts__.get("beacons") or {})  # noqa: F821
-    return {**_signed(_spool(), nonce, packed), "tells": tells}
+    return _answer(nonce, _visit())
+
+
+def read(nonce, jobs):
+    """What the pack asks in between: results, from the offsets given for this minion."""
+    wanted = jobs.get(__opts__["id"]) or {}  # noqa: F821
+    found = {job: _results(job, part["offset"], part["limit"]) for job, part in wanted.items()}
+    return _answer(nonce, {**_NOTHING, "jobs": found})
 
 
 def news(progress_seconds=30):
@@ -101,9 +105,11 @@ class _Refused(Exception):
         self.error = {"code": code, "message": message, "hint": hint}
 
 
-def _visit(read, digest, pull):
+def _visit():
     try:
-        return _do(read, digest, pull)
+        spool = _spool()
+        stands = _standing(spool)
+        return _do(spool, stands) if "scanner_digest" in stands else _NOTHING
     except _Refused as refused:
         return {"protocol": PROTOCOL, "error": refused.error}
     except OSError as error:
@@ -111,12 +117,8 @@ def _visit(read, digest, pull):
         return {"protocol": PROTOCOL, "error": why}
 
 
-def _do(read, digest, pull):
-    spool = _spool()
-    stands = _standing(spool) if pull else {}
-    digest = stands.get("scanner_digest") or digest
-    if digest is None:  # nothing stands and nothing is asked
-        return {"protocol": PROTOCOL}
+def _do(spool, stands):
+    digest = stands["scanner_digest"]
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     jobs = [entry["job"] for entry in stands.get("place", []) if entry["job"]["not_after"] > now]
     begin = stands.get("start_after")
@@ -131,10 +133,10 @@ def _do(read, digest, pull):
         "control": stands.get("control", {}),
         "start": begin is not None and begin <= now,
         "scanner_digest": digest,
-        "read": read,
+        "read": {},
         "plans": [[name, len(content)] for name, content in parts],
     }
-    scanner = _scanner(spool, digest, pull)
+    scanner = _scanner(spool, digest)
     done = subprocess.run(
         [sys.executable, "-I", scanner, "visit", "--spool", spool],
         input=json.dumps(request).encode("ascii") + b"\n" + b"".join(content for _, content in parts),
@@ -196,7 +198,48 @@ def _listed(folder):
         return []
 
 
+# ------------------------------------------------------------------------------------------- results
+
+
+def _results(job_id, offset, limit):
+    """Raw bytes of one job, as the scanner's own visit reads them; they are judged where they are received.
+
+    Status first: what came before a last word is then always seen with it.
+    """
+    folder = os.path.join(_spool(), "jobs", os.path.basename(job_id))
+    status, _ = _part(os.path.join(folder, "status.json"), 0, _STATUS_BYTES)
+    chunk, size = _part(os.path.join(folder, "results.jsonl"), offset, min(limit, _READ_BYTES))
+    return {
+        "status": None if status is None else base64.b64encode(status).decode("ascii"),
+        "chunk": base64.b64encode(chunk or b"").decode("ascii"),
+        "results_bytes": size,
+    }
+
+
+def _part(path, offset, limit):
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    try:
+        with os.fdopen(os.open(path, flags), "rb") as stream:
+            info = os.fstat(stream.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                return None, 0
+            stream.seek(offset)
+            return stream.read(limit), info.st_size
+    except OSError:  # not there yet, or not a file of ours: nothing to read either way
+        return None, 0
+
+
 # ------------------------------------------------------------------------------------------- who speaks
+
+
+def _answer(nonce, answer):
+    packed = zlib.compress(json.dumps(answer).encode("ascii"))
+    while len(packed) > _ANSWER_BYTES and _cut(answer):
+        packed = zlib.compress(json.dumps(answer).encode("ascii"))
+    tells = "ioc_scan" in (__opts__.get("beacons") or {})  # noqa: F821
+    return {**_signed(_spool(), nonce, packed), "tells": tells}
 
 
 def _signed(spool, nonce, packed):
@@ -233,11 +276,22 @@ def _private(*places):
             raise _Refused("unsafe_spool", "the spool does not belong to its user alone", "chmod 0700")
 
 
+def _cut(answer):
+    """Halve what is read where it is long. False: nothing to cut is left."""
+    cut = False
+    for job in answer.get("jobs", {}).values():
+        chunk = base64.b64decode(job["chunk"])
+        if len(chunk) > _LEAST_CHUNK:
+            job["chunk"] = base64.b64encode(chunk[: max(len(chunk) // 2, _LEAST_CHUNK)]).decode("ascii")
+            cut = True
+    return cut
+
+
 # ------------------------------------------------------------------------------------------ the scanner
 
 
-def _scanner(spool, digest, exact):
-    """The path of the scanner, fetched once per version. To read results any version will do."""
+def _scanner(spool, digest):
+    """The path of the scanner, fetched once per version."""
     folder = os.path.join(spool, "scanner")
     path = os.path.join(folder, digest + ".pyz")
     _private(spool, folder)
@@ -245,9 +299,6 @@ def _scanner(spool, digest, exact):
         return path
     cached = __salt__["cp.cache_file"](SCANNER)  # noqa: F821
     if not cached or _digest(cached) != digest:
-        others = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".pyz")]
-        if others and not exact:
-            return max(others, key=os.path.getmtime)
         raise _Refused(
             "salt_scanner_outdated",
             "the master serves no scanner of the pack's version",
@@ -266,14 +317,3 @@ def _digest(path):
             return hashlib.sha256(stream.read()).hexdigest()
     except OSError:
         return None
-
-
-def _cut(answer):
-    """Halve what is read where it is long. False: nothing to cut is left."""
-    cut = False
-    for job in answer.get("jobs", {}).values():
-        chunk = base64.b64decode(job["chunk"])
-        if len(chunk) > _LEAST_CHUNK:
-            job["chunk"] = base64.b64encode(chunk[: max(len(chunk) // 2, _LEAST_CHUNK)]).decode("ascii")
-            cut = True
-    return cut

@@ -62,7 +62,7 @@ class SaltManager(SpooledManager):
         keys = Keys(self.memory)
         self._shelf = Shelf(self._api, self._queue, self._job_document, self._scanner, keys.key)
         self._presence = Presence(self.memory, clock=clock)
-        self._visits = SaltVisits(self._api, self._shelf, self._presence, keys, self._scanner)
+        self._visits = SaltVisits(self._api, self._shelf, self._presence, keys)
         self._members: dict[str, dict[str, Device]] = {}
         self._digest = ""
 

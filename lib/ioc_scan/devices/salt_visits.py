@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import DeviceError
@@ -21,14 +21,11 @@ _AT_ONCE = 500
 class SaltVisits:
     """Of one manager, in one process: it remembers what this process has asked and heard."""
 
-    def __init__(
-        self, api: SaltApi, shelf: Shelf, presence: Presence, keys: Keys, scanner_digest: Callable[[], str]
-    ) -> None:
+    def __init__(self, api: SaltApi, shelf: Shelf, presence: Presence, keys: Keys) -> None:
         self._api = api
         self._shelf = shelf
         self._presence = presence
         self._keys = keys
-        self._scanner_digest = scanner_digest
         self._news = News(api.events, keys)
         self._unproven: dict[str, DeviceError] = {}
         self._unproven_said: set[str] = set()
@@ -64,14 +61,12 @@ class SaltVisits:
     # -- inside
 
     def _ask_some(self, visits: Sequence[Visit], pull: bool, signs: Signs | None) -> dict[str, Visited]:
-        nonce = secrets.token_hex(16)
-        asked = {
-            "scanner": self._scanner_digest(),
-            "nonce": nonce,
-            "pull": pull,
-            "read": {one.device_id: one.read for one in visits if one.read},
-        }
-        answers = self._api.minions([one.device_id for one in visits], "visit", asked)
+        nonce, names = secrets.token_hex(16), [one.device_id for one in visits]
+        if pull:
+            answers = self._api.minions(names, "visit", {"nonce": nonce})
+        else:
+            wanted = {one.device_id: one.read for one in visits}
+            answers = self._api.minions(names, "read", {"nonce": nonce, "jobs": wanted})
         visited = {}
         for one in visits:
             visited[one.device_id], tells = read_visit(answers.get(one.device_id), one, nonce, self._keys)
