@@ -14,17 +14,17 @@ import os
 import sys
 from typing import Iterator
 
-from . import winapi
-from .errors import ScannerError
-from .names import shown_path
-from .safefs import as_scanner_error
-from .winentry import Entry, check_child, check_plain, is_link, real_path, same_file
-from .winfresh import WindowsFresh
-from .winheld import WindowsHeld, mark_deleted
-from .winnames import bytes_of, parts_of, text_of
-from .winprivileges import use_privileges
-
 assert sys.platform == "win32"
+
+from . import winapi  # noqa: E402
+from .errors import ScannerError  # noqa: E402
+from .names import shown_path  # noqa: E402
+from .safefs import as_scanner_error  # noqa: E402
+from .winentry import Entry, check_child, check_plain, is_link, real_path, same_file  # noqa: E402
+from .winfresh import WindowsFresh  # noqa: E402
+from .winheld import WindowsHeld, mark_deleted  # noqa: E402
+from .winnames import bytes_of, parts_of, text_of  # noqa: E402
+from .winprivileges import use_privileges  # noqa: E402
 
 #: TRAVERSE takes part in sharing, READ_ATTRIBUTES alone would not.
 _FOLDER_ACCESS = winapi.TRAVERSE | winapi.READ_ATTRIBUTES

@@ -7,11 +7,11 @@ import os
 import sys
 from typing import Any, Callable
 
-from . import winacl, winapi, winstreams
-from .winentry import Entry
-from .winheld import mark_deleted
-
 assert sys.platform == "win32"
+
+from . import winacl, winapi, winstreams  # noqa: E402
+from .winentry import Entry  # noqa: E402
+from .winheld import mark_deleted  # noqa: E402
 
 #: What is given back to a restored file; the other attributes describe how its content is stored.
 _GIVEN_BACK = (

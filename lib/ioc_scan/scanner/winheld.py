@@ -7,14 +7,14 @@ import os
 import sys
 from typing import Any
 
-from . import winacl, winapi, winstreams
-from .errors import ScannerError
-from .names import shown_path
-from .safefs import code_of
-from .sharing import patiently
-from .winentry import Entry, same_file
-
 assert sys.platform == "win32"
+
+from . import winacl, winapi, winstreams  # noqa: E402
+from .errors import ScannerError  # noqa: E402
+from .names import shown_path  # noqa: E402
+from .safefs import code_of  # noqa: E402
+from .sharing import patiently  # noqa: E402
+from .winentry import Entry, same_file  # noqa: E402
 
 _DELETE_NOW = 0x1 | 0x2 | 0x10  #: DELETE, POSIX_SEMANTICS, IGNORE_READONLY_ATTRIBUTE
 
