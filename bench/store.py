@@ -179,7 +179,7 @@ def copy_devices(store: Store, source: str, target: str) -> None:
             rows = select(*columns).where(table.c.task_id == source)
             tx.connection.execute(table.insert().from_select(list(table.columns.keys()), rows))
         tx.coverage_changed.add(target)
-        tx.matches_changed.add(target)
+        tx.counts_changed.add(target)
 
 
 def bench_looking(store: Store, devices: int, rounds: int) -> None:

@@ -65,7 +65,7 @@ class Deletion(Namespace):
         picked = self._all(oldest.order_by(matches.c.found_at).limit(limit))
         for part in chunks([row["match_id"] for row in picked]):
             self._connection.execute(delete(matches).where(matches.c.match_id.in_(part)))
-        self._tx.matches_changed.update(row["task_id"] for row in picked)
+        self._tx.counts_changed.update(row["task_id"] for row in picked)
         return len(picked)
 
     def delete_task_rows(self, task_id: str, limit: int = BATCH) -> int:
@@ -101,7 +101,7 @@ class Deletion(Namespace):
                 return deleted
             gone = self._delete(table, condition, limit - deleted)
             if gone and table is matches:
-                self._tx.matches_changed.add(task_id)
+                self._tx.counts_changed.add(task_id)
             deleted += gone
         return deleted
 

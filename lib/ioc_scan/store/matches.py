@@ -54,7 +54,7 @@ class Matches(Namespace):
         fresh = [values for match_id, values in by_id.items() if match_id not in known]
         if fresh:
             self._connection.execute(matches.insert(), fresh)
-            self._tx.matches_changed.update(values["task_id"] for values in fresh)
+            self._tx.counts_changed.update(values["task_id"] for values in fresh)
         return [values["match_id"] for values in fresh]
 
     def get(self, match_id: str) -> Row | None:
@@ -131,7 +131,7 @@ class Matches(Namespace):
         for part in chunks([row["match_id"] for row in rows]):
             self._connection.execute(update(matches).where(matches.c.match_id.in_(part)).values(**claimed))
         if rows:
-            self._tx.matches_changed.add(task_id)
+            self._tx.counts_changed.add(task_id)
         self._count_as_acted(task_id, rows, response_id, now)
         return [row | claimed for row in rows]
 
@@ -193,7 +193,7 @@ class Matches(Namespace):
             values["quarantine_id"] = quarantine_id
         if self._connection.execute(query.values(**values)).rowcount == 0:
             return False
-        self._note_tasks([match_id])
+        self._tx.changed_matches.add(match_id)
         self._connection.execute(
             update(acted_files)
             .where(acted_files.c.match_id == match_id)
@@ -211,7 +211,7 @@ class Matches(Namespace):
                 .where(matches.c.match_id.in_(part), matches.c.response_state.in_(sorted(set(from_states))))
                 .values(response_state=to_state)
             ).rowcount
-        self._note_tasks(match_ids if moved else ())
+        self._tx.changed_matches.update(match_ids if moved else ())
         return moved
 
     def release_stale(self, claimed_before: datetime, limit: int = 1000) -> Names:
@@ -232,14 +232,16 @@ class Matches(Namespace):
         )
         if ids:
             self._connection.execute(statement, [{"b_match_id": match_id} for match_id in ids])
-        self._note_tasks(ids)
+        self._tx.changed_matches.update(ids)
         return ids
 
-    def _note_tasks(self, match_ids: Sequence[str]) -> None:
-        """The tasks of these matches are to be counted anew."""
+    def tasks_of(self, match_ids: Sequence[str]) -> set[str]:
+        """The tasks these matches are of."""
+        found: set[str] = set()
         for part in chunks(match_ids):
             query = select(matches.c.task_id).where(matches.c.match_id.in_(part)).distinct()
-            self._tx.matches_changed.update(self._connection.execute(query).scalars())
+            found.update(self._connection.execute(query).scalars())
+        return found
 
     def tally(self, task_id: str) -> dict[str, dict[str, int]]:
         """Counted now: ``{tier: {response_state: n}}``. ``tasks.match_counts`` holds the same, kept at commit."""

@@ -34,7 +34,9 @@ class Transaction:
         self._clock = clock
         # Tasks of which what is kept beside them must be counted anew before the commit.
         self.coverage_changed: set[str] = set()
-        self.matches_changed: set[str] = set()
+        self.counts_changed: set[str] = set()
+        # Matches that changed; which tasks those are of is asked once, at the end.
+        self.changed_matches: set[str] = set()
         self.detections = Detections(self)
         self.fetches = Fetches(self)
         self.ioc_files = IocFiles(self)
@@ -64,5 +66,7 @@ class Transaction:
         """Called by the store before it commits."""
         self.task_devices.store_coverage(sorted(self.coverage_changed))
         self.coverage_changed.clear()
-        self.matches.store_counts(sorted(self.matches_changed))
-        self.matches_changed.clear()
+        self.counts_changed |= self.matches.tasks_of(sorted(self.changed_matches))
+        self.changed_matches.clear()
+        self.matches.store_counts(sorted(self.counts_changed))
+        self.counts_changed.clear()
