@@ -12,13 +12,15 @@ from typing import Callable, TypeVar
 
 _Result = TypeVar("_Result")
 
+#: Elsewhere a file that is open can be replaced, moved and removed.
+NEEDED = os.name == "nt"
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
 
 
 def patiently(work: Callable[[], _Result]) -> _Result:
     """Do it, on Windows again for a while if somebody else is at the file. Raises what ``work`` raises."""
-    if os.name != "nt":
+    if not NEEDED:
         return work()
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
