@@ -126,6 +126,16 @@ def _contradictions(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     source_names = {source["name"] for source in config["sources"]}
     for policy in config["threat_response_policies"]:
         yield from _policy_contradictions(policy, source_names)
+    masters = [
+        m["url"].rstrip("/").lower()
+        for m in config["device_managers"]
+        if m["type"] == "salt" and m.get("url")
+    ]
+    for url in sorted({url for url in masters if masters.count(url) > 1}):
+        yield (
+            "config_salt_master_twice",
+            f"device_managers: two entries name the Salt master {printable(url, 100)}",
+        )
     for manager in config["device_managers"]:
         groups = [group["name"] for group in manager["groups"]]
         if len(groups) != len(set(groups)):

@@ -112,6 +112,16 @@ def test_the_url_may_stand_in_a_file_of_its_own(world: World) -> None:
         ({"sources": [{"name": "a b", "type": "webhook"}]}, "config_invalid", "a b"),
         ({"sources": [{"name": "a", "type": "webhook"}] * 2}, "config_duplicate_name", "a"),
         ({"sources": [{"name": "a", "type": "ftp"}]}, "config_invalid", "ftp"),
+        (
+            {
+                "device_managers": [
+                    {"name": "a", "type": "salt", "url": "https://salt.example.org:8000"},
+                    {"name": "b", "type": "salt", "url": "https://SALT.example.org:8000/"},
+                ]
+            },
+            "config_salt_master_twice",
+            "salt.example.org",
+        ),
         ({"sources": "lab"}, "config_invalid", "sources"),
         ({"lifetime_profile": "forever"}, "config_invalid", "forever"),
         ({"response": {"max_files_per_hour": -1}}, "config_invalid", "max_files_per_hour"),
