@@ -15,7 +15,7 @@ from typing import Any
 
 from ..scanner.errors import ScannerError
 from ..scanner.evaluate import Evaluator
-from ..scanner.names import check_path
+from ..scanner.names import check_path_somewhere
 from ..scanner.plan import Plan, load_plan
 from ..scanner.protocol import PROTOCOL_VERSION, STATES
 from .base import EventKind, Job
@@ -196,7 +196,7 @@ def _check_match(line: Mapping[str, Any], facts: PlanFacts) -> dict[str, Any]:
         if item.get("Sha256sum") != sha256 or item.get("SizeInBytes", size) != size:
             raise BadShape("bad_field", "a match contradicts itself")
         try:
-            check_path(raw_path)
+            check_path_somewhere(raw_path)
         except ScannerError:
             raise BadShape("bad_field", "a match has no usable path") from None
     given = line.get("proof")

@@ -15,6 +15,8 @@ from .records import Record
 if TYPE_CHECKING:
     from typing import Any
 
+#: Numbers of files and volumes have 64 bits in the protocol; ReFS has longer ones, which are compared as far.
+_NUMBER = 2**64 - 1
 #: bit of the algorithm -> field of a FileItem
 HASH_FIELDS = {1: "Md5sum", 2: "Sha1sum", 4: "Sha256sum"}
 #: The reason under which files are counted that were not opened because their content lies on another machine.
@@ -104,8 +106,8 @@ def match_line(candidate: Candidate, item: dict[str, Any]) -> dict[str, Any]:
         "path_b64": encode_path(candidate.path),
         "sha256": candidate.digests.get(4),
         "size": candidate.size,
-        "device": candidate.device,
-        "inode": candidate.inode,
+        "device": candidate.device & _NUMBER,
+        "inode": candidate.inode & _NUMBER,
     }
 
 

@@ -60,12 +60,33 @@ def decode_path(text: object) -> bytes:
 
 
 def check_path(path: bytes) -> None:
-    """Refuse a path that is not absolute and normalized. Raises ScannerError ``bad_path``."""
-    if os.name == "nt":
-        from .winnames import parts_of
+    """Refuse a path that is not absolute and normalized as this system has it.
 
-        parts_of(path)
-        return
+    Raises ScannerError ``bad_path``.
+    """
+    if os.name == "nt":
+        _check_windows(path)
+    else:
+        _check_posix(path)
+
+
+def check_path_somewhere(path: bytes) -> None:
+    """The same for who does not know the system: it must be a path of POSIX systems or of Windows."""
+    if path.startswith(b"/"):
+        _check_posix(path)
+    else:
+        _check_windows(path)
+
+
+def _check_windows(path: bytes) -> None:
+    from .winnames import parts_of
+
+    if len(path) > MAX_PATH_BYTES:
+        raise ScannerError("bad_path", "a path is too long")
+    parts_of(path)
+
+
+def _check_posix(path: bytes) -> None:
     if not path.startswith(b"/") or b"\0" in path or len(path) > MAX_PATH_BYTES:
         raise ScannerError("bad_path", "a path is not absolute, has a NUL byte or is too long")
     parts = path[1:].split(b"/")

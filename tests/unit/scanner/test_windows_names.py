@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ioc_scan.scanner.errors import ScannerError
+from ioc_scan.scanner.names import check_path_somewhere
 from ioc_scan.scanner.winnames import below, bytes_of, inside, is_same_name, is_system, parts_of
 
 
@@ -109,3 +110,11 @@ def test_short_names_stand_for_long_ones() -> None:
     assert is_same_name("PROGRA~1", "Program Files") and is_same_name("evilpr~12.exe", "evil program.exe")
     assert is_same_name("Program files", "Program Files")
     assert not is_same_name("other", "Program Files") and not is_same_name("a~b", "Program Files")
+
+
+def test_who_does_not_know_the_system_takes_paths_of_both() -> None:
+    check_path_somewhere(b"/home/a/evil")
+    check_path_somewhere("C:\\Users\\ä\\evil.exe".encode())
+    for path in (b"relative", b"/a/../b", b"C:\\a\\..\\b", b"C:evil", b"\\\\server\\share\\evil", b""):
+        with pytest.raises(ScannerError):
+            check_path_somewhere(path)
