@@ -40,6 +40,9 @@ _OPEN = (
 _NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 _ALGORITHMS = ((SHA256, hashlib.sha256), (SHA1, hashlib.sha1), (MD5, hashlib.md5))
 _CONSTRUCTORS = dict(_ALGORITHMS)
+#: What jobs and handles know a file by: newer Pythons give more of it on Windows (ReFS has 128 bits).
+_DEVICE_BITS = 0xFFFFFFFF if os.name == "nt" else 0xFFFFFFFFFFFFFFFF
+_INODE_BITS = 0xFFFFFFFFFFFFFFFF
 #: Named skips a batch carries; all are counted.
 _MAX_SKIPS = 200
 
@@ -304,8 +307,8 @@ def candidate_of(
     return Candidate(
         path,
         size,
-        info.st_dev,
-        info.st_ino,
+        info.st_dev & _DEVICE_BITS,
+        info.st_ino & _INODE_BITS,
         info.st_mtime,
         accessed,
         info.st_ctime if os.name != "nt" else getattr(info, "st_birthtime", info.st_ctime),
