@@ -24,16 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ioc_scan.openioc.plan import compile_plan
-
+from bench.limits import Limits
 from bench.peers import Peers
+from bench.plans import Objects, names_plan, objects_plan
 from bench.tree import build_tree
 
 FOLDER = Path(os.environ.get("IOC_SCAN_BENCH") or Path(tempfile.gettempdir()) / "ioc_scan_bench")
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("results.md")
 _PLANTED = re.compile(rb"evil_plant_\d\d_x\.exe")
-Objects = list[tuple[int, str]]
 
 
 @dataclass
@@ -71,46 +70,6 @@ def measure(command: Sequence[str], cold: bool = False) -> Run:
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = frozenset(name.decode() for name in _PLANTED.findall(answer.stdout))
     return Run(cpu, wall, found)
-
-
-# ------------------------------------------------------------------------------------------- the IOC files
-
-
-def _item(number: int, term: str, kind: str, value: str) -> str:
-    return (
-        f'<IndicatorItem id="00000000-0000-4000-8000-{number:012d}" condition="is">'
-        f'<Context document="FileItem" search="FileItem/{term}" type="mir"/>'
-        f'<Content type="{kind}">{value}</Content></IndicatorItem>'
-    )
-
-
-def _plan(branches: list[str]) -> bytes:
-    body = "".join(branches)
-    content = (
-        '<?xml version="1.0"?><ioc xmlns="http://schemas.mandiant.com/2010/ioc" '
-        'id="11111111-1111-4111-8111-111111111111" last-modified="2026-01-01T00:00:00">'
-        "<short_description>bench</short_description><authored_date>2026-01-01T00:00:00</authored_date><links/>"
-        f'<definition><Indicator operator="OR" id="00000000-0000-4000-a000-000000000000">{body}</Indicator>'
-        "</definition></ioc>"
-    )
-    return compile_plan([(content.encode(), "hunt")], max_bytes=2**30)
-
-
-def objects_plan(objects: Objects, with_size: bool) -> bytes:
-    branches = []
-    for number, (size, digest) in enumerate(objects):
-        branch = _item(2 * number, "Sha256sum", "sha256", digest)
-        if with_size:
-            branch = _item(2 * number + 1, "SizeInBytes", "int", str(size)) + branch
-            branch = (
-                f'<Indicator operator="AND" id="00000000-0000-4000-9000-{number:012d}">{branch}</Indicator>'
-            )
-        branches.append(branch)
-    return _plan(branches)
-
-
-def names_plan(names: list[str]) -> bytes:
-    return _plan([_item(number, "FileName", "string", name) for number, name in enumerate(names)])
 
 
 # ------------------------------------------------------------------------------------------------- rows
@@ -283,12 +242,17 @@ NOTES = """
 HEADINGS = ["work", "peer", "of", "ours", "peer's", "ours / peer", "aim", ""]
 
 
-def table(rows: list[list[str]]) -> str:
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *rows]
+LIMIT_HEADINGS = ["what", "measured", "aim", ""]
+
+
+def table(rows: list[list[str]], headings: list[str] = HEADINGS) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
-def write_results(rows: list[list[str]], tree: dict[str, Any], peers: Peers, pairs: int) -> None:
+def write_results(
+    rows: list[list[str]], limits: list[list[str]], tree: dict[str, Any], peers: Peers, pairs: int
+) -> None:
     versions = ", ".join(f"{name} ({text})" for name, text in peers.versions().items())
     RESULTS.write_text(
         "# The scanner against its peers\n\n"
@@ -299,6 +263,8 @@ def write_results(rows: list[list[str]], tree: dict[str, Any], peers: Peers, pai
         "Ours is `scan` of the device's scanner with compiled plans and bytecode; the one-file scanner adds the "
         "time Python takes to compile it on each start. Rules of yara-x are compiled beforehand too.\n\n"
         + table(rows)
+        + "\n"
+        + table(limits, LIMIT_HEADINGS)
         + NOTES
     )
 
@@ -323,7 +289,8 @@ def main() -> int:
             done.append(compare(row, args.pairs))
             print("  ".join(done[-1]), flush=True)
     if not args.only:
-        write_results(done, tree, peers, args.pairs)
+        limits = Limits(FOLDER, FOLDER / "ours", FOLDER / "tree", FOLDER / "plan-hash-100k.json").rows()
+        write_results(done, limits, tree, peers, args.pairs)
         print(f"written: {RESULTS}")
     return 0
 

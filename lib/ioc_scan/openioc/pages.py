@@ -31,7 +31,7 @@ How values are compared:
 | bool | true, false, 1, 0, yes, no | |
 
 `FileItem/FullPath` is the whole path, `FilePath` its folder without a separator at the end, `FileExtension` what
-follows the last dot of the name. `RegistryItem/Path` is hive, key and value name; hives may be written short (HKLM).
+follows the last dot of the name. `Permissions` is the mode as a whole number: 0644 is 420. `RegistryItem/Path` is hive, key and value name; hives may be written short (HKLM).
 """
 
 _PROBLEMS_HEAD = """# What `check` says of an IOC file

@@ -41,9 +41,11 @@ def scan_files(
     if settings.prunes is not None:
         left, stopped = _scan_with_find(left, questions, settings, workers, on_tally, tick)
     forks = workers > 0 and hasattr(os, "fork")
-    if left and not stopped and (settings.alone_seconds or not forks):
-        # Two workers and what is said between them cost 15 ms of processor time: a small walk needs none.
-        seconds = settings.alone_seconds if forks else float("inf")
+    # Two workers and what is said between them cost 15 ms of processor time: a short walk needs none. One that
+    # reads every file is not short.
+    seconds = 0.0 if questions.any_size_mask else settings.alone_seconds
+    if left and not stopped and (seconds or not forks):
+        seconds = seconds if forks else float("inf")
         left, stopped = _scan_inline(left, questions, settings, on_tally, tick, seconds)
     deaths = 0
     while left and not stopped:

@@ -27,7 +27,7 @@ _FIND = "/usr/bin/find"
 #: With more sizes find takes longer to read its command line than we save.
 MAX_SIZES = 128
 #: Folders that are shared out between the finds: the highest ones, listed by ourselves.
-_SHARED_FOLDERS = 64
+_SHARED_FOLDERS = 32
 _WAIT_SECONDS = 0.2
 #: find's letter for a kind of file -> the reason our own walk gives
 _KINDS = {b"l": "link", b"p": "fifo", b"s": "socket", b"b": "device", b"c": "device"}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     OnProgress = Callable[[float, int, int], None]
 
 #: A scan that takes no longer needs no workers.
-_ALONE_SECONDS = 0.25
+_ALONE_SECONDS = 0.5
 _SHOW_SECONDS = 0.2
 
 
