@@ -58,7 +58,7 @@ def entry(lab: SaltLab, folder: Path, **changes: Any) -> dict[str, Any]:
         "url": lab.url,
         "username": ACCOUNT,
         "password_file": str(lab.password_file),
-        "answer_timeout_seconds": 4,
+        "answer_timeout_seconds": 8,
         "groups": [{"name": "minions", "target": "ws*"}],
         **changes,
     }

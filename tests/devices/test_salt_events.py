@@ -143,6 +143,13 @@ class TestNews:
         assert stream.opened == 2
         assert known(news) is None
 
+    def test_a_stream_that_nobody_looks_at_ends(
+        self, news: News, stream: Stream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(salt_events, "IDLE_SECONDS", 0.0)
+        stream.event("salt/job/1/new", {})
+        wait_for(lambda: known(news) is None, "the end")
+
     def test_a_device_is_not_trusted_for_ever(self, news: News, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(salt_events, "TRUST_SECONDS", 0.0)
         assert known(news) is None

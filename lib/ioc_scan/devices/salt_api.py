@@ -29,7 +29,7 @@ _CONNECT_SECONDS = 10
 #: Whether a silent minion is at work is answered by its main process, at once.
 _ALIVE_SECONDS = 5
 #: An event stream that brings nothing for so long is taken for broken.
-_SILENT_STREAM_SECONDS = 15
+_SILENT_STREAM_SECONDS = 5
 #: A token is not used in its last minutes.
 _TOKEN_SPARE_SECONDS = 300
 

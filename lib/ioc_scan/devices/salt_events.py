@@ -29,6 +29,8 @@ TRUST_SECONDS = 10.0
 MAX_SECONDS = 60.0
 MAX_BYTES = 64 * 1024 * 1024
 MAX_LINE_BYTES = 512 * 1024
+#: A connection that nobody looks at for so long is over: salt-api has a thread busy with each.
+IDLE_SECONDS = 5.0
 #: How long a look waits for the stream to be there; one that was not is tried again only after some time.
 _PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 30.0
@@ -50,6 +52,7 @@ class News:
     def listen(self) -> None:
         """Have the stream open before devices are asked, so that nothing falls in between."""
         if self._stream is not None and self._stream.open:
+            self._stream.used = time.monotonic()
             return
         self._stream = None
         self._asked.clear()
@@ -100,6 +103,7 @@ class _Stream:
     def __init__(self, connect: Callable[[], Iterator[bytes]], keys: Keys) -> None:
         self.ready = threading.Event()
         self.open = True
+        self.used = time.monotonic()
         self._connect = connect
         self._keys = keys
         self._lock = threading.Lock()
@@ -125,6 +129,8 @@ class _Stream:
             for line in _lines(self._connect()):
                 self.ready.set()
                 self._take_line(line)
+                if time.monotonic() - self.used > IDLE_SECONDS:
+                    break
         except (IocScanError, OSError, requests.RequestException, _TooMuch):
             pass  # devices are asked instead
         finally:
