@@ -81,8 +81,17 @@ def _asked_devices(tx: Transaction, task_id: str, now: datetime) -> list[dict[st
         if job["not_before"] <= now:
             fields = ("manager", "group", "state")
             rows = tx.task_devices.pick(task_id, job["manager"], job["spec"]["device_ids"], fields).values()
-            found += [row for row in rows if row["state"] in ("pending", "delivered", "running")]
+            found += [row for row in rows if row["state"] in ("pending", "delivered", "running", "paused")]
+    if any(row["state"] == "paused" for row in found) and _told_to_pause(tx, task_id):
+        return [row for row in found if row["state"] != "paused"]
     return found
+
+
+def _told_to_pause(tx: Transaction, task_id: str) -> bool:
+    """Whether a person's last word to the run was to pause: after "go on" its devices soon do."""
+    words = (EventType.TASK_PAUSED, EventType.TASK_RESUMED)
+    last = tx.events.list(task_id=task_id, types=words, limit=1)
+    return bool(last) and last[0]["type"] == EventType.TASK_PAUSED.value
 
 
 def _awaited(context: Context, busy: Sequence[dict[str, Any]]) -> bool:
