@@ -3,7 +3,7 @@
 argv: a folder with ``plan.json``. Prints one JSON object: case -> what the response said and did.
 """
 
-# ruff: noqa: PTH102
+# ruff: noqa: PTH102, PTH104
 import base64
 import contextlib
 import hashlib
@@ -169,6 +169,24 @@ def patched(name, module, attribute, function, **changes):
         return case.respond(**changes)
 
 
+def held_folders():
+    """Somebody tries to move the folders, and to change the file, while it is worked on."""
+    case = Case("held_folders")
+    done = []
+
+    def free_bytes(folder):
+        for path in (case.base, case.base + "\\parent", case.path):
+            with contextlib.suppress(PermissionError):
+                os.rename(path, path + "-moved")
+                done.append("renamed " + path)
+        with contextlib.suppress(PermissionError), open(case.path, "ab"):
+            done.append("opened")
+        return real(folder)
+
+    with instead(machine, "free_bytes", free_bytes) as real:
+        return {**case.respond(), "done": done}
+
+
 def refuse(*_):
     raise OSError(13, "injected", None, 5)
 
@@ -228,6 +246,7 @@ print(
             "own_process": protected("own_process", os.getpid(), False),
             "critical_process": protected("critical_process", service(), True),
             "other_serial": other_serial(),
+            "held_folders": held_folders(),
         }
     )
 )

@@ -72,3 +72,7 @@ def test_alternate_streams_come_back(answers: Any) -> None:
 def test_the_newer_call_takes_the_name_at_once_and_read_only_files_too(answers: Any) -> None:
     delete, posix_semantics, ignore_read_only = 0x1, 0x2, 0x10
     assert answers["newer_deletion"]["flags"] == [delete | posix_semantics | ignore_read_only]
+
+
+def test_while_a_file_is_worked_on_nobody_moves_or_changes_it(answers: Any) -> None:
+    assert (answers["held_folders"]["outcome"], answers["held_folders"]["done"]) == ("quarantined", [])

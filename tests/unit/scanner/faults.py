@@ -47,6 +47,9 @@ OPERATIONS = [
     "listdir",
     "scandir",
     "statvfs",
+    "listxattr",
+    "getxattr",
+    "setxattr",
 ]
 
 
