@@ -15,6 +15,7 @@ from tests.windows.rig import SCANNER, Windows
 from tests.windows.spools import WindowsDevice
 
 EVIL = b"harmless stand-in " * 100
+FOLDERS = 24
 _END = """
 import signal
 os.kill(int(sys.argv[1]), signal.SIGTERM)
@@ -25,20 +26,15 @@ print("null")
 @pytest.fixture
 def slow(windows: Windows) -> Iterator[WindowsDevice]:
     """A device that needs long to look at everything: every file is hashed, with little processor time."""
-    device = slow_device(windows, "3.8")
-    yield device
-    device.visit(withdraw=["scan-1"])
-
-
-def slow_device(windows: Windows, version: str) -> WindowsDevice:
     plan = compile_plan([(any_ioc(("FileItem/Sha256sum", "is", "sha256", _digest(EVIL))), "hunt")])
-    device = WindowsDevice(windows, version, plan)
-    for number in range(40):
+    device = WindowsDevice(windows, "3.8", plan)
+    for number in range(FOLDERS):
         folder = device.tree / f"{number:02}"
         folder.mkdir()
         (folder / "evil.exe").write_bytes(EVIL)
         (folder / "large.bin").write_bytes(bytes(8_000_000))
-    return device
+    yield device
+    device.visit(withdraw=["scan-1", "scan-2"])
 
 
 def _digest(content: bytes) -> str:
@@ -54,29 +50,27 @@ def test_job_is_run_to_its_end(windows: Windows, version: str) -> None:
     assert outcome.of("match")[0]["tier"] == "actionable"
 
 
-def test_pause_kill_and_resume_find_everything_once(windows: Windows, version: str) -> None:
-    device = slow_device(windows, version)
-    job = device.job("scan-1", cpu_percent=10)
-    assert device.visit(place=[job], start=True)["started"]
-    device.wait_for("scan-1", "running")
-    assert not device.visit(start=True)["started"], "a second runner beside the first"
-    device.visit(control={"scan-1": "pause"})
-    paused = device.wait_for("scan-1", "paused")
-    assert paused["files_seen"] < 80
-    device.visit(control={"scan-1": "resume"}, start=True)
-    running = device.wait_for("scan-1", "running")
-    while device.status("scan-1")["files_seen"] <= paused["files_seen"]:
+def test_pause_kill_and_resume_find_everything_once(slow: WindowsDevice) -> None:
+    assert slow.visit(place=[slow.job("scan-1", cpu_percent=2)], start=True)["started"]
+    slow.wait_for("scan-1", "running")
+    assert not slow.visit(start=True)["started"], "a second runner beside the first"
+    slow.visit(control={"scan-1": "pause"})
+    paused = slow.wait_for("scan-1", "paused")
+    assert paused["files_seen"] < 2 * FOLDERS
+    slow.visit(control={"scan-1": "resume"}, start=True)
+    running = slow.wait_for("scan-1", "running")
+    while slow.status("scan-1")["files_seen"] <= paused["files_seen"]:
         time.sleep(0.1)
-    windows.python(version, _END, str(running["pid"]))  # at once, as TerminateProcess does it
-    job_file = device.spool / "jobs" / "scan-1" / "job.json"
-    job_file.write_text(job_file.read_text("ascii").replace('"cpu_percent":10', '"cpu_percent":100'), "ascii")
-    (device.spool / "done" / "scan-1").unlink()  # the marker knows the job as it was
-    device.run()
-    outcome = device.outcome("scan-1")
+    slow.windows.python("3.8", _END, str(running["pid"]))  # at once, as TerminateProcess does it
+    job_file = slow.spool / "jobs" / "scan-1" / "job.json"
+    job_file.write_text(job_file.read_text("ascii").replace('"cpu_percent":2', '"cpu_percent":100'), "ascii")
+    (slow.spool / "done" / "scan-1").unlink()  # the marker knows the job as it was
+    slow.run()
+    outcome = slow.outcome("scan-1")
     assert outcome.status["state"] == "done", outcome.status
     found = [line["path"] for line in outcome.of("match")]
-    assert sorted(found) == [f"{device.tree_name}\\{number:02}\\evil.exe" for number in range(40)]
-    assert outcome.of("summary")[0]["files"] == 80
+    assert sorted(found) == [f"{slow.tree_name}\\{number:02}\\evil.exe" for number in range(FOLDERS)]
+    assert outcome.of("summary")[0]["files"] == 2 * FOLDERS
 
 
 def test_withdrawn_and_cancelled_jobs_end_at_once(slow: WindowsDevice) -> None:
@@ -84,7 +78,7 @@ def test_withdrawn_and_cancelled_jobs_end_at_once(slow: WindowsDevice) -> None:
     slow.wait_for("scan-1", "running")
     answer = slow.visit(withdraw=["scan-1"], control={"scan-2": "cancel"})
     assert answer["withdrawn"] == ["scan-1"] and answer["held"] == ["scan-2"]
-    assert slow.wait_for("scan-2", "cancelled")["matches"] < 40
+    assert slow.wait_for("scan-2", "cancelled")["matches"] < FOLDERS
     assert not (slow.spool / "jobs" / "scan-1").exists()
 
 
