@@ -18,6 +18,7 @@ import jsonschema
 import yaml
 
 from ioc_scan.errors import ConfigError
+from ioc_scan.scanner.protocol import is_absolute
 from ioc_scan.text import printable
 
 SCHEMA_FILE = "config.schema.yaml"
@@ -165,7 +166,7 @@ def _policy_contradictions(policy: dict[str, Any], source_names: set[str]) -> It
     if policy["roots"] and policy["scope"] != "custom":
         yield "config_policy_roots", f"policy {name}: `roots` needs scope custom"
     for root in policy["roots"]:
-        if not root.startswith("/"):
+        if not is_absolute(root):
             yield "config_policy_roots", f"policy {name}: {printable(root, 100)!r} is not an absolute folder"
     yield from _start_contradictions(policy)
     groups = [entry["group"] for entry in policy["run_ioc_scan_on"]]

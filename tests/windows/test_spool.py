@@ -48,6 +48,8 @@ def test_job_is_run_to_its_end(windows: Windows, version: str) -> None:
     assert outcome.status["state"] == "done", outcome.status
     assert [line["path"] for line in outcome.of("match")] == [device.tree_name + "\\evil.exe"]
     assert outcome.of("match")[0]["tier"] == "actionable"
+    health = device.visit()["health"]
+    assert health["free_bytes"] > 1_000_000 and health["python"].startswith(version + ".")
 
 
 def test_pause_kill_and_resume_find_everything_once(slow: WindowsDevice) -> None:

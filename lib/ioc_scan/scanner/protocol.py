@@ -78,6 +78,7 @@ _WITHDRAWN = ".gone-"
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
 _SHORT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,200}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:\\|\\\\[^\\]")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -102,6 +103,11 @@ def is_job_id(text: object) -> bool:
 
 def is_sha256(text: object) -> bool:
     return isinstance(text, str) and _SHA256.match(text) is not None
+
+
+def is_absolute(root: str) -> bool:
+    """Whether a text is an absolute folder on any system: a manager speaks of the folders of its devices."""
+    return _ABSOLUTE.match(root) is not None
 
 
 def dump_json(value: Any) -> bytes:
@@ -308,7 +314,7 @@ def _validate_settings(settings: object) -> None:
         else:
             _need(False, "unknown setting " + ascii(name)[:80])
     for root in settings.get("roots", ()):
-        _need(os.path.isabs(root), "roots must be absolute")
+        _need(is_absolute(root), "roots must be absolute")
     _need(settings.get("scope") != "custom" or bool(settings.get("roots")), "scope custom needs roots")
 
 

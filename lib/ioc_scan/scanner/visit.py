@@ -97,11 +97,18 @@ def visit(
 
 def health(spool: str) -> dict[str, Any]:
     """What a manager's health check asks of the device: interpreter, user, space."""
-    disk = os.statvfs(spool) if hasattr(os, "statvfs") else None
+    free: int | None = None
+    if sys.platform == "win32":
+        from .winapi import free_bytes
+
+        free = free_bytes(spool)
+    else:
+        disk = os.statvfs(spool)
+        free = disk.f_bavail * disk.f_frsize
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "user": os.getuid() if hasattr(os, "getuid") else None,
-        "free_bytes": disk.f_bavail * disk.f_frsize if disk is not None else None,
+        "free_bytes": free,
         "private_tmp": private_tmp(),
     }
 

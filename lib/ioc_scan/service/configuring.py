@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ioc_scan.errors import InputError, NotFoundError, RefusedError
+from ioc_scan.scanner.protocol import is_absolute
 from ioc_scan.service import rights, rollout
 from ioc_scan.service.context import Context
 from ioc_scan.service.live import ended, live_task
@@ -147,7 +148,7 @@ def _store(
         settings["on_detection"] = actions
         if settings["scope"] != "custom":
             settings["roots"] = []
-        elif not settings.get("roots") or not all(root.startswith("/") for root in settings["roots"]):
+        elif not settings.get("roots") or not all(is_absolute(root) for root in settings["roots"]):
             raise InputError(
                 "roots_needed", "scope custom needs `roots`, absolute folders", "roots=/srv,/home"
             )

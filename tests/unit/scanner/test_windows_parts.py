@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ioc_scan.scanner.documents import UnavailableError, powershell, windows
 from ioc_scan.scanner.longpaths import kernel_path, long_path, plain_path
+from ioc_scan.scanner.protocol import is_absolute
 from ioc_scan.scanner.sharing import patiently
 from ioc_scan.scanner.winattributes import is_elsewhere, left_out
 from ioc_scan.scanner.winplaces import choose_drives, critical_folders, system_folders
@@ -85,6 +86,12 @@ def test_places_of_windows_follow_its_environment() -> None:
     assert "D:\\WINNT" not in critical and set(critical) < set(system)
     assert {"D:\\WINNT", "D:\\Programme", "D:\\Programme (x86)"} <= set(system)
     assert "C:\\Windows" in system_folders({})
+
+
+def test_folders_of_any_system_may_be_asked_for() -> None:
+    """The machine that makes a job is seldom of its devices' kind."""
+    assert all(map(is_absolute, ("/srv", "C:\\", "d:\\data", "\\\\server\\share")))
+    assert not any(map(is_absolute, ("srv", "", "C:", "C:data", "\\data", "\\\\", "..\\x", "C:/x")))
 
 
 def test_drives_of_the_machine_itself() -> None:
