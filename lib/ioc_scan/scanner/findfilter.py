@@ -29,6 +29,8 @@ MAX_SIZES = 128
 #: Folders that are shared out between the finds: the highest ones, listed by ourselves.
 _SHARED_FOLDERS = 32
 _WAIT_SECONDS = 0.2
+#: Python ignores it, and what it starts would too: a find whose scanner was killed has to end.
+_SIGPIPE = 13
 #: find's letter for a kind of file -> the reason our own walk gives
 _KINDS = {b"l": "link", b"p": "fifo", b"s": "socket", b"b": "device", b"c": "device"}
 _ERRORS = {
@@ -208,7 +210,9 @@ class _Find:
         ]
         words = _arguments(self.folders, self._sizes, self._prunes)
         try:
-            self._process = os.posix_spawn(_FIND, words, {"LC_ALL": "C"}, file_actions=actions)
+            self._process = os.posix_spawn(
+                _FIND, words, {"LC_ALL": "C"}, file_actions=actions, setsigdef=[_SIGPIPE]
+            )
         except OSError:
             os.close(out)
             os.close(self._complaints)

@@ -138,7 +138,9 @@ def test_every_supported_term_finds_exactly_what_is_there(
     negative = {term: wrong(term) for term in positive if term not in RANGES and LINUX[term].type != "bool"}
     lines, summary = scan(tmp_path, [*positive.values(), *negative.values()])
     # The first process hides its executable and sockets in some containers, even from root.
-    assert [entry for entry in summary["not_evaluated"] if "of 1 processes" not in entry["reason"]] == []
+    told = [entry for entry in summary["not_evaluated"] if "of 1 processes" not in entry["reason"]]
+    # A machine may have more than a thousand sockets that fit, of which the first are listed.
+    assert [entry for entry in told if not entry["reason"].endswith("the others are not listed")] == []
     missed = [term for term, content in positive.items() if sha256(content) not in lines]
     assert missed == []
     assert [term for term, content in negative.items() if sha256(content) in lines] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,21 @@ def test_what_find_could_not_read_is_told_once(
         {"reason": "not_permitted", "count": 1},
         {"reason": "vanished", "count": 1},
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux which signals are ignored")
+def test_a_find_ends_with_its_scanner(
+    tmp_path: Path, used: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next word goes to nobody, and SIGPIPE ends it: unless it is ignored, as it is in Python."""
+    tree, stand_in, note = tmp_path / "tree", tmp_path / "find", tmp_path / "note"
+    tree.mkdir()
+    stand_in.write_text(f'#!/bin/sh\ngrep SigIgn /proc/self/status >{note}\nexec /usr/bin/find "$@"\n')
+    stand_in.chmod(0o700)
+    monkeypatch.setattr(findfilter, "_FIND", str(stand_in))
+    see(tree, objects_plan(EVIL), [])
+    ignored = int(note.read_text().split()[1], 16)
+    assert not ignored & 1 << (signal.SIGPIPE - 1)
 
 
 @pytest.mark.parametrize(
