@@ -106,11 +106,13 @@ def test_a_find_that_fails_is_replaced_by_the_own_walk(
     tree, stand_in = tmp_path / "tree", tmp_path / "find"
     tree.mkdir()
     (tree / "evil").write_bytes(EVIL)
-    expected = see(tree, objects_plan(EVIL), [])
+    (tree / "left out").mkdir()
+    excludes = [str(tree / "left out")]
+    expected = see(tree, objects_plan(EVIL), excludes)
     stand_in.write_text("#!/bin/sh\n" + script + "\n")
     stand_in.chmod(0o700)
     monkeypatch.setattr(findfilter, "_FIND", str(stand_in))
-    assert see(tree, objects_plan(EVIL), []) == expected
+    assert see(tree, objects_plan(EVIL), excludes) == expected
     assert len(expected[0]) == 1
     assert len(used) == 2
 
