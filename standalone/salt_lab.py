@@ -1,7 +1,7 @@
 """A Salt master, salt-api and minions on this machine: real processes of a virtualenv of its own.
 
 For the demo, the tests and the benchmark. What runs is what the operator is told to put in place
-(``docs/salt/``), but for paths and ports. Every process is ended by its own id.
+(``docs/salt/``), but for paths, ports and how often progress is told. Every process is ended by its own id.
 """
 
 from __future__ import annotations
@@ -150,6 +150,7 @@ class SaltLab:
             "random_reauth_delay": 1,
             "recon_default": 200,
             "recon_max": 1000,
+            "beacons": {"ioc_scan": [{"interval": 1}, {"progress_seconds": 1}]},
             "ioc_scan": {"spool": str(place.spool), "root": str(place.machine)},
         }
 

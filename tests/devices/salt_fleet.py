@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ioc_scan.devices import build_manager
-from ioc_scan.devices.base import Job
+from ioc_scan.devices.base import Device, Job
 from ioc_scan.devices.salt import SaltManager
 from ioc_scan.devices.salt_presence import Presence
 
@@ -71,14 +71,20 @@ class SaltFleet(Fleet):
         self.clock = MovableClock()
         self.extra: dict[str, Any] = {}
         self.asleep: set[str] = set()
+        self._members: dict[str, dict[str, Device]] = {}
         self._clear()
         for device in DEVICES:
             self.plant(device, "readme.txt", b"nothing of interest")
 
     @property
     def manager(self) -> SaltManager:  # type: ignore[override]
-        """A new one each time, as each action has: what one has heard the next does not know."""
-        return self.rebuild()
+        """A new one each time, as each action has: what one has heard the next does not know.
+
+        But who is in the group, which nothing here changes, is asked once.
+        """
+        manager = self.rebuild()
+        manager._members = self._members
+        return manager
 
     def _clear(self) -> None:
         """As new: no jobs anywhere, nothing on the machines."""
@@ -111,6 +117,7 @@ class SaltFleet(Fleet):
     def take_offline(self, device: str) -> None:
         """Away, and known to be: it was asked before."""
         self.fall_asleep(device)
+        self._members.clear()
         signs = self.manager._shelf.noted([device]).signs
         Presence(self.manager.memory, clock=self.clock).note([], signs)
 

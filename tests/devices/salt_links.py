@@ -123,8 +123,11 @@ class _Far(Fleet):
     take_offline = bring_back = rebuild  # type: ignore[assignment]
 
 
-def live_through(lab: SaltLab, network: Network, folder: Path) -> Outage:
-    """A scan is under way on each device and another job waits there when the links go down."""
+def live_through(lab: SaltLab, network: Network, folder: Path, stop: threading.Event) -> Outage:
+    """A scan is under way on each device and another job waits there when the links go down.
+
+    ``stop``: nobody wants to know any more.
+    """
     fleet, jobs = _Far(lab), ContractBase()
     config = entry(lab, folder, groups=[{"name": "far", "target": "far*"}])
 
@@ -145,7 +148,7 @@ def live_through(lab: SaltLab, network: Network, folder: Path) -> Outage:
     began = time.monotonic()
     seen = Outage(dict(DOWN), events={d: [] for d in FAR}, withdrawals={d: [] for d in FAR})
     cursors: dict[str, object] = dict.fromkeys(FAR)
-    while len(seen.back) < len(FAR) and time.monotonic() - began < PATIENCE_SECONDS:
+    while not stop.is_set() and len(seen.back) < len(FAR) and time.monotonic() - began < PATIENCE_SECONDS:
         for device in FAR:
             if device not in seen.back:
                 _round(manager(), device, seen, cursors)
@@ -157,7 +160,7 @@ def live_through(lab: SaltLab, network: Network, folder: Path) -> Outage:
         fleet.clock.ahead += timedelta(
             seconds=20
         )  # rounds are minutes apart, and what is away is pushed in each
-        time.sleep(1)
+        stop.wait(1)
     seen.left = {
         d: [p.name for p in (fleet.spool(d) / "jobs").iterdir() if p.name.endswith(".2")] for d in FAR
     }

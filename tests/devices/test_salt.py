@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -51,8 +52,10 @@ def outage(
     if network is None:
         yield None
         return
+    stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(live_through, lab, network, tmp_path_factory.mktemp("far"))
+        yield pool.submit(live_through, lab, network, tmp_path_factory.mktemp("far"), stop)
+        stop.set()
 
 
 @pytest.fixture
