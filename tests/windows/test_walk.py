@@ -222,3 +222,44 @@ def test_files_that_lie_elsewhere_are_never_opened(windows: Windows, version: st
             "reason": "4 files or folders lie elsewhere (cloud, archive) and were not opened",
         }
     ]
+
+
+_SWAPPED = """
+from ioc_scan_scanner import winapi
+from ioc_scan_scanner.evaluate import Evaluator
+from ioc_scan_scanner.plan import load_plan
+from ioc_scan_scanner.questions import Questions
+from ioc_scan_scanner.walk import walk
+from ioc_scan_scanner.winfolders import WindowsFolderScanner
+with open(sys.argv[1], "rb") as stream:
+    questions = Questions([Evaluator(load_plan(stream.read()), "windows")])
+held = winapi.open_name(0, "\\\\??\\\\" + sys.argv[2] + "\\\\alone.exe", winapi.READ_DATA, 0, 0)
+answer = []
+for path in sys.argv[2:]:
+    scanner = WindowsFolderScanner(questions, lambda path: None)
+    left = walk(scanner, [(path, [""])], 60, lambda: False)
+    answer.append([[candidate.path for candidate in scanner.tally.candidates], scanner.tally.skips, left])
+print(json.dumps(answer))
+"""
+
+
+def test_place_that_became_a_link_and_file_opened_alone(windows: Windows, version: str) -> None:
+    """A stored place is a path: who puts a link into it must not send the scan elsewhere."""
+    folder, name = windows.folder("swapped")
+    for path in (
+        "there/deep/evil.exe",
+        "there/deep/alone.exe",
+        "there/deep/" + "x" * 200 + "/" + "y" * 90 + "/evil.exe",
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(EVIL)
+    (folder / "way").symlink_to(folder / "there")
+    (folder / "plan.json").write_bytes(objects_plan(EVIL))
+    long = "\\".join(("deep", "x" * 200, "y" * 90))
+    paths = [f"{name}\\there\\deep", f"{name}\\way\\deep", f"{name}\\there\\{long}", f"{name}\\way\\{long}"]
+    answer = windows.python(version, _SWAPPED, name + "\\plan.json", *paths)
+    found = [paths[0] + "\\evil.exe", paths[2] + "\\evil.exe"]
+    assert answer[0] == [found, [[paths[0] + "\\alone.exe", "busy"]], []]
+    assert answer[1] == [[], [[paths[1], "link_in_path"]], []]
+    assert answer[2] == [found[1:], [], []]
+    assert answer[3] == [[], [[paths[3], "link_in_path"]], []]  # walked to, folder by folder

@@ -116,9 +116,8 @@ class WindowsFolderScanner(FolderScanner):
             os.close(descriptor)
 
     def _open(self, folder: int, name: str) -> int:
-        if (
-            self._handled_by_driver is not None
-        ):  # opened as it stands, its content would be the driver's notes
+        # A file that another driver handles holds, opened as it stands, that driver's notes.
+        if self._handled_by_driver is not None:
             return os.open(self._handled_by_driver, _READ)
         return _descriptor(folder, name, winapi.READ_DATA | winapi.READ_ATTRIBUTES)
 
@@ -130,30 +129,43 @@ def _open_folder(path: str) -> int:
     """A handle of a folder that lies where its path says. Raises OSError, with ELOOP if it does not."""
     handle = _folder(0, kernel_path(path))
     try:
+        if _lies_at(handle, path):
+            return handle
+    except OSError:
+        winapi.close(handle)
+        raise
+    winapi.close(handle)
+    return _open_by_parts(path)
+
+
+def _lies_at(handle: int, path: str) -> bool:
+    """False: the system cannot say (RAM disks, some shares). Raises OSError: it says another place."""
+    try:
         place = plain_path(winapi.final_path(handle))
-    except OSError:  # RAM disks and some shares cannot say
-        winapi.close(handle)
-        return _open_by_parts(path)
+    except OSError:
+        return False
     if place.casefold() != path.casefold():
-        winapi.close(handle)
         raise OSError(errno.ELOOP, "a link leads to the folder")
-    return handle
+    return True
 
 
 def _open_by_parts(path: str) -> int:
-    """The same, one folder after the other from the drive on."""
+    """The same, one folder after the other from the drive on, none of which may be a link."""
     drive, rest = os.path.splitdrive(path)
-    handle = _folder(0, kernel_path(drive + "\\"))
-    for part in filter(None, rest.split("\\")):
-        try:
+    place = drive + "\\"
+    handle = _folder(0, kernel_path(place))
+    try:
+        for part in filter(None, rest.split("\\")):
             deeper = _folder(handle, part)
-        finally:
             winapi.close(handle)
-        handle = deeper
-        facts = winapi.facts(handle)
-        if left_out(facts.attributes, facts.tag, True) == "link":
-            winapi.close(handle)
-            raise OSError(errno.ELOOP, "a link leads to the folder")
+            handle = deeper
+            place = place.rstrip("\\") + "\\" + part
+            facts = winapi.facts(handle)
+            if not _lies_at(handle, place) and left_out(facts.attributes, facts.tag, True) == "link":
+                raise OSError(errno.ELOOP, "a link leads to the folder")
+    except OSError:
+        winapi.close(handle)
+        raise
     return handle
 
 
