@@ -183,5 +183,6 @@ class Restorer:
         if entry is not None:
             line["path"] = entry["path"]
             if not self._dry_run:
+                self._clear_leftover(entry)
                 self._quarantine.remove(entry)
         line["outcome"] = "would_purge" if self._dry_run else "purged" if entry is not None else "missing"

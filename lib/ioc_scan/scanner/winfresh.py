@@ -23,7 +23,7 @@ class WindowsFresh:
     """A new file under a work name, marked for deletion until its content is complete, renamed by its handle.
 
     Nobody else can open it meanwhile. A process that is killed takes it along, except between the last steps:
-    then the entry of the quarantine names it, and the next restore of that entry removes it.
+    then the entry of the quarantine names it, and the next restore or purge of that entry removes it.
     """
 
     def __init__(self, entry: Entry, handle: int) -> None:
