@@ -8,7 +8,7 @@ assert sys.platform == "win32"
 
 import ctypes  # noqa: E402
 from ctypes import wintypes  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import Any, Callable  # noqa: E402
 
 from .longpaths import long_path  # noqa: E402
 
@@ -25,6 +25,10 @@ _kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
 _advapi32.OpenProcessToken.argtypes = (wintypes.HANDLE, wintypes.DWORD, ctypes.POINTER(wintypes.HANDLE))
 _advapi32.GetTokenInformation.argtypes = (
     wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD, ctypes.POINTER(wintypes.DWORD),
+)  # fmt: skip
+_P_DWORD = ctypes.POINTER(wintypes.DWORD)
+_advapi32.LookupAccountSidW.argtypes = (
+    wintypes.LPCWSTR, ctypes.c_void_p, wintypes.LPWSTR, _P_DWORD, wintypes.LPWSTR, _P_DWORD, _P_DWORD,
 )  # fmt: skip
 _advapi32.ConvertSidToStringSidW.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p))
 _advapi32.GetNamedSecurityInfoW.restype = wintypes.DWORD
@@ -64,20 +68,44 @@ def _take_text(pointer: Any) -> str:
         _kernel32.LocalFree(pointer)
 
 
-def own_sid() -> str:
-    """The user of this process, as ``S-1-5-...``. Raises OSError."""
+def _of_user(process: int, use: Callable[[ctypes.c_void_p], str]) -> str:
+    """What ``use`` says of the SID of a process's user. Raises OSError."""
     token = wintypes.HANDLE()
-    _check(_advapi32.OpenProcessToken(_kernel32.GetCurrentProcess(), _TOKEN_QUERY, ctypes.byref(token)))
+    _check(_advapi32.OpenProcessToken(process, _TOKEN_QUERY, ctypes.byref(token)))
     try:
         buffer = ctypes.create_string_buffer(256)  # a pointer, a number, and a SID of at most 68 bytes
         size = wintypes.DWORD()
         _check(_advapi32.GetTokenInformation(token, _TOKEN_USER, buffer, len(buffer), ctypes.byref(size)))
-        text = ctypes.c_void_p()
-        sid = ctypes.c_void_p.from_buffer(buffer)
-        _check(_advapi32.ConvertSidToStringSidW(sid, ctypes.byref(text)))
-        return _take_text(text)
+        return use(ctypes.c_void_p.from_buffer(buffer))
     finally:
         _kernel32.CloseHandle(token)
+
+
+def _sid_text(sid: ctypes.c_void_p) -> str:
+    text = ctypes.c_void_p()
+    _check(_advapi32.ConvertSidToStringSidW(sid, ctypes.byref(text)))
+    return _take_text(text)
+
+
+def _account(sid: ctypes.c_void_p) -> str:
+    name, domain = ctypes.create_unicode_buffer(256), ctypes.create_unicode_buffer(256)
+    sizes, kind = (wintypes.DWORD(256), wintypes.DWORD(256)), wintypes.DWORD()
+    _check(
+        _advapi32.LookupAccountSidW(
+            None, sid, name, ctypes.byref(sizes[0]), domain, ctypes.byref(sizes[1]), ctypes.byref(kind)
+        )
+    )
+    return f"{domain.value}\\{name.value}"
+
+
+def own_sid() -> str:
+    """The user of this process, as ``S-1-5-...``. Raises OSError."""
+    return _of_user(_kernel32.GetCurrentProcess(), _sid_text)
+
+
+def account_of(process: int) -> str:
+    """The user of an open process, as ``DOMAIN\\user``. Raises OSError."""
+    return _of_user(process, _account)
 
 
 def descriptor_of(path: str) -> str:

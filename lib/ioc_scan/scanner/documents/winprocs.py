@@ -13,11 +13,11 @@ from typing import Any, Dict, Iterator  # noqa: E402
 
 from .. import winapi  # noqa: E402
 from ..winprocesses import entries, opened  # noqa: E402
+from ..winsecurity import account_of  # noqa: E402
 
 Entry = Dict[str, Any]
 
 _QUERY_LIMITED = 0x1000
-_TOKEN_QUERY, _TOKEN_USER = 8, 1
 _COMMAND_LINE = 60  #: ProcessCommandLineInformation, since Windows 8.1
 _TCP_ALL_WITH_OWNER, _UDP_WITH_OWNER = 5, 1
 _TOO_SMALL = 122
@@ -29,7 +29,6 @@ _EPOCH_SECONDS = 11644473600
 
 _HANDLE, _DWORD, _BOOL, _VOID = wintypes.HANDLE, wintypes.DWORD, wintypes.BOOL, ctypes.c_void_p
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-_advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
 _ntdll = ctypes.WinDLL("ntdll")
 _iphlpapi = ctypes.WinDLL("iphlpapi")
 _P_DWORD = ctypes.POINTER(_DWORD)
@@ -40,12 +39,6 @@ _times = winapi.declare(_kernel32, "GetProcessTimes", _BOOL, _HANDLE, _VOID, _VO
 _query = winapi.declare(
     _ntdll, "NtQueryInformationProcess", wintypes.LONG, _HANDLE, _DWORD, _VOID, _DWORD, _P_DWORD
 )
-_open_token = winapi.declare(_advapi32, "OpenProcessToken", _BOOL, _HANDLE, _DWORD, ctypes.POINTER(_HANDLE))
-_token = winapi.declare(_advapi32, "GetTokenInformation", _BOOL, _HANDLE, _DWORD, _VOID, _DWORD, _P_DWORD)
-_account = winapi.declare(
-    _advapi32, "LookupAccountSidW", _BOOL, wintypes.LPCWSTR, _VOID, wintypes.LPWSTR, _P_DWORD, wintypes.LPWSTR,
-    _P_DWORD, _P_DWORD,
-)  # fmt: skip
 _tcp = winapi.declare(
     _iphlpapi, "GetExtendedTcpTable", _DWORD, _VOID, _P_DWORD, _BOOL, _DWORD, _DWORD, _DWORD
 )
@@ -125,23 +118,10 @@ def _started(process: int) -> float | None:
 
 
 def _user(process: int) -> str | None:
-    token = _HANDLE()
-    if not _open_token(process, _TOKEN_QUERY, ctypes.byref(token)):
-        return None
     try:
-        buffer = ctypes.create_string_buffer(256)  # a pointer, a number, and a SID of at most 68 bytes
-        if not _token(token, _TOKEN_USER, buffer, len(buffer), ctypes.byref(_DWORD())):
-            return None
-        name, domain = ctypes.create_unicode_buffer(256), ctypes.create_unicode_buffer(256)
-        sizes = (_DWORD(256), _DWORD(256))
-        sid = ctypes.c_void_p.from_buffer(buffer)
-        if not _account(
-            None, sid, name, ctypes.byref(sizes[0]), domain, ctypes.byref(sizes[1]), ctypes.byref(_DWORD())
-        ):
-            return None
-        return f"{domain.value}\\{name.value}"
-    finally:
-        winapi.close(int(token.value or 0))
+        return account_of(process)
+    except OSError:
+        return None
 
 
 def connections() -> Iterator[tuple[Entry, str]]:
