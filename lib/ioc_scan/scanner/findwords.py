@@ -13,11 +13,12 @@ def find_words(folders: list[str], sizes: list[int], prunes: list[str]) -> list[
         for number, path in enumerate(prunes):
             words += [b"-o"] * bool(number) + [b"-path", _literally(path)]
         words += [b")", b"-prune", b"-o"]
-    words += [b"-type", b"f", b"-printf", b"."]
+    # What is no file comes first: then a file, and most are files, is asked no question twice.
+    words += [b"!", b"-type", b"f", b"(", b"-type", b"d", b"-o", b"-printf", b"S%y%p\\0", b")"]
+    words += [b"-o", b"-printf", b"."]
     if len(sizes) > 1 and sizes[0] > 0:  # most files are smaller than any object: one test for those
         words += [b"-size", b"+%dc" % (sizes[0] - 1)]
-    words += [b"(", *_size_tests(sizes), b")"]
-    return [*words, b"-o", b"!", b"-type", b"f", b"!", b"-type", b"d", b"-printf", b"S%y%p\\0"]
+    return [*words, b"(", *_size_tests(sizes), b")"]
 
 
 def _size_tests(sizes: list[int]) -> list[bytes]:
