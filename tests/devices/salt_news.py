@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ioc_scan.clock import to_iso
 from ioc_scan.devices.base import EventKind, Online
 from ioc_scan.devices.salt_answers import Keys
 from ioc_scan.devices.salt_api import SaltApi
@@ -124,7 +125,8 @@ class TestAway:
         fleet.take_offline("ws02")
         asked = Asked(monkeypatch)
         read_all(fleet.manager, job.id)
-        assert (asked.waited_for("ws01"), asked.waited_for("ws02")) == (1, 0)
+        assert asked.waited_for("ws01") >= 1
+        assert asked.waited_for("ws02") == 0
 
 
 class TestOthers:
@@ -171,14 +173,13 @@ class TestNotBefore:
     def test_each_job_has_its_own_time(self, fleet: SaltFleet) -> None:
         for name in ("x.exe", "y.exe"):
             fleet.plant("ws01", name, SAMPLE)
-        soon = fleet.clock()
+        begin = fleet.clock() + timedelta(seconds=10)
         now = deliver(fleet, "task1.1", device_ids=["ws01"])
-        later = deliver(fleet, "task1.2", device_ids=["ws01"], not_before=soon + timedelta(seconds=12))
+        later = deliver(fleet, "task1.2", device_ids=["ws01"], not_before=begin)
         CONTRACT.finish(fleet, now)
-        assert push(fleet, "ws01")
-        assert fleet.status("ws01", later.id).get("state", "pending") == "pending"
-        assert fleet.clock() < later.not_before
+        assert push(fleet, "ws01")  # its runner was there, and is started again
         wait_for(lambda: fleet.clock() > later.not_before, "its time")
         assert push(fleet, "ws01")  # as its schedule does
         CONTRACT.finish(fleet, later)
+        assert fleet.status("ws01", later.id)["started_at"] >= to_iso(begin)
         assert len(of(read_all(fleet.manager, later.id)[0], EventKind.MATCH)) == 2
