@@ -242,7 +242,8 @@ NOTES = """
 ## Where the time goes
 - Start of a scan: 0.022 s, of which Python 0.009, OpenSSL 0.003. It was 0.045: `typing`, `re`, `enum`, `datetime`,
   `json` and collectors of other documents are now loaded only by those who need them.
-- *one size*: find 0.16, of which 0.005 for counting all files; start, plan and one match 0.03.
+- *one size*: find 0.15, of which 0.005 for counting all files; start, plan and one match 0.03. At its aim: 1.19 to 1.22
+  from run to run. One find instead of two would be at 1.1 and take a fifth longer.
 - *100 names*: 0.097 s of walk, 0.089 s of which are `scandir`, `is_file`, `casefold` and a look into a set. Sets of a
   folder's names, and lists instead of loops, are slower by 3 to 9 %. Workers cost 0.015 s, so a short walk has none.
 - *everything hashed*: a loop of its own saves 10 %, and pays for the second read that only finds the end of a file.
