@@ -91,6 +91,8 @@ def role_file(role: str) -> str:
         grants.append(
             {"resource_uid": "pack:ioc_scan", "permission_types": ["pack_all", "action_all", "rule_all"]}
         )
+        # Running the timers' workflows by hand sends their triggers, as the rules' user does.
+        grants.append({"resource_uid": "webhook:st2", "permission_types": ["webhook_send"]})
     else:
         if role != "machine":
             views = ["pack_view", "action_view", "action_alias_view", "rule_view", "sensor_type_view"]
