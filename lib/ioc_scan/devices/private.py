@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DeviceError
@@ -32,3 +35,18 @@ def ensure_private_folder(folder: Path) -> Path:
     except ScannerError as error:
         raise DeviceError(error.code, error.message, error.hint) from error
     return folder
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Alone with ``folder``, as far as all who use its lock file ``name`` go; waits for the one before.
+
+    Raises DeviceError as :func:`ensure_private_folder` does.
+    """
+    ensure_private_folder(folder)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

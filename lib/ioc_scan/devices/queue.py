@@ -11,13 +11,10 @@ and never one forgotten. Withdrawals are written before anything is taken away, 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,10 +25,11 @@ from ..errors import InputError, NotFoundError, RefusedError
 from ..scanner.protocol import dump_json, is_job_id, write_bytes_atomic, write_json_atomic
 from ..text import printable
 from .base import DEVICE_ID, ControlOp, Job, JobKind, LeftBehind, Withdrawal
-from .private import ensure_private_folder
+from .private import ensure_private_folder, locked
 
 #: How long past its ``not_after`` a completed withdrawal is remembered; publishing it is refused anyway.
 _REMEMBER = timedelta(days=1)
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class JobQueue:
 
     def put(self, job: Job) -> None:
         """Keep the job, or add devices to it. Raises RefusedError ``job_id_reused`` or ``job_withdrawn``."""
-        with self._locked():
+        with locked(self.folder, _LOCK):
             if self._tombstone(job.id) is not None:
                 raise RefusedError("job_withdrawn", f"job {job.id} was withdrawn", "publish a new job")
             folder = self._job_folder(job.id)
@@ -128,7 +126,7 @@ class JobQueue:
 
     def mark_sent(self, job_id: str, device_id: str) -> bool:
         """Note that the job is about to go to the device. False: it was withdrawn meanwhile, do not send."""
-        with self._locked():
+        with locked(self.folder, _LOCK):
             folder = self._job_folder(job_id) / "sent"
             if not folder.is_dir():
                 return False
@@ -142,7 +140,7 @@ class JobQueue:
         marked = list(device_ids)
         if not marked:
             return
-        with self._locked():
+        with locked(self.folder, _LOCK):
             folder = self._job_folder(job_id)
             for device_id in marked if (folder / "sent").is_dir() else ():
                 (folder / "sent" / device_id).write_text(word, encoding="ascii")
@@ -150,7 +148,7 @@ class JobQueue:
 
     def mark_failed(self, job_id: str, device_id: str, error: Mapping[str, str]) -> None:
         """The device was reached and could not take the job; a later delivery tries again."""
-        with self._locked():
+        with locked(self.folder, _LOCK):
             folder = self._job_folder(job_id)
             if (folder / "sent").is_dir():
                 ensure_private_folder(folder / "failed")
@@ -175,7 +173,7 @@ class JobQueue:
     # -- pause, resume, cancel
 
     def set_control(self, job_id: str, op: ControlOp, device_ids: Iterable[str]) -> None:
-        with self._locked():
+        with locked(self.folder, _LOCK):
             self.get(job_id)
             wanted = self.control(job_id)
             for device_id in device_ids:
@@ -193,7 +191,7 @@ class JobQueue:
 
     def start_withdrawal(self, job_id: str, now: datetime) -> Withdrawal:
         """From now on the job is gone; what still has to be asked is ``pending``. Idempotent."""
-        with self._locked():
+        with locked(self.folder, _LOCK):
             self._forget_old(now)
             tombstone = self._tombstone(job_id)
             if tombstone is None:
@@ -209,7 +207,7 @@ class JobQueue:
     ) -> Withdrawal:
         """These devices no longer hold the job, and left this behind."""
         done = set(device_ids)
-        with self._locked():
+        with locked(self.folder, _LOCK):
             tombstone = self._tombstone(job_id)
             if tombstone is None:
                 return Withdrawal((), ())
@@ -233,7 +231,7 @@ class JobQueue:
 
     def check(self) -> None:
         """Raises DeviceError ``spool_not_writable`` or ``unsafe_spool``."""
-        with self._locked():
+        with locked(self.folder, _LOCK):
             pass
 
     # -- inside
@@ -266,16 +264,6 @@ class JobQueue:
         for job_id, tombstone in list(self._tombstones()):
             if not tombstone.pending and tombstone.not_after + _REMEMBER < now:
                 self._tombstone_path(job_id).unlink(missing_ok=True)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        ensure_private_folder(self.folder)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _withdrawal(tombstone: _Tombstone) -> Withdrawal:

@@ -7,18 +7,17 @@ pushed now and then without waiting; once it has fetched its jobs it is asked ag
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..clock import Clock
 from ..scanner.errors import ScannerError
 from ..scanner.protocol import read_json, write_json_atomic
-from .private import ensure_private_folder
+from .private import locked
 
+_LOCK = "silent.lock"
 #: A minion that is away is pushed no more often.
 _PUSH_SECONDS = 60
 #: By device, the master's note of its last sign of life: a number that grows, None before the first.
@@ -47,7 +46,7 @@ class Presence:
         known = self._read()
         if not silent and not known.keys() & set(answered):
             return
-        with self._locked():
+        with locked(self._folder, _LOCK):
             known = self._read()
             for device in answered:
                 known.pop(device, None)
@@ -58,7 +57,7 @@ class Presence:
     def due_for_push(self, device_ids: Collection[str]) -> list[str]:
         """Those to be pushed now; they are noted as pushed."""
         now = int(self._clock().timestamp())
-        with self._locked():
+        with locked(self._folder, _LOCK):
             known = self._read()
             due = [d for d in device_ids if d in known and abs(now - known[d]["pushed"]) >= _PUSH_SECONDS]
             for device in due:
@@ -80,13 +79,3 @@ class Presence:
             if isinstance(found, dict) and all(isinstance(v, dict) and "pushed" in v for v in found.values()):
                 return found
         return {}
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        ensure_private_folder(self._folder)
-        descriptor = os.open(self._folder / "silent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)

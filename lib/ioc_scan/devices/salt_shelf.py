@@ -10,13 +10,12 @@ Writing is serialised: what is computed from the queue is on the master before a
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import secrets
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from ..clock import to_iso
 from ..errors import NotFoundError
 from ..scanner.protocol import PROTOCOL_VERSION
 from .base import ControlOp, Job
-from .private import ensure_private_folder
+from .private import locked
 from .queue import JobQueue
 from .salt_api import SaltApi
 
@@ -108,15 +107,9 @@ class Shelf:
         """What the master has noted of these devices. Raises DeviceError."""
         return _noted(self._api.master("given", devices=list(device_ids)), device_ids)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        ensure_private_folder(self._queue.folder)
-        descriptor = os.open(self._queue.folder / "shelf.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    def locked(self) -> AbstractContextManager[None]:
+        """Held from reading what stands on the master to writing it anew."""
+        return locked(self._queue.folder, "shelf.lock")
 
     # -- inside
 
